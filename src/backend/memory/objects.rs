@@ -1,0 +1,68 @@
+//! Ready-made objects beside the bytes, in the same table and the same budget.
+//! The page floor reads its pages through it: one look-up, nothing parsed, nothing copied.
+
+use std::sync::Arc;
+
+use super::entry::Entry;
+use super::{OBJECT, Store};
+use crate::backend::{Change, Object, Objects};
+
+/// Keys are `0xFF`, the text that [`clear`](crate::backend::Backend::clear) takes as prefix, `0xFF`, and whatever the
+/// caller likes.
+impl Objects for Store {
+    fn get(&self, key: &[u8]) -> Option<Arc<dyn Object>> {
+        debug_assert_eq!(key.first(), Some(&OBJECT), "an object's key begins with 0xFF");
+        match self.look_up(key)? {
+            Entry::Object(object) => Some(object),
+            Entry::Bytes(_) => None,
+        }
+    }
+
+    /// `change` runs in the writer's turn: it must not call the store again.
+    fn update(&self, key: &[u8], change: &mut Change<'_>) -> bool {
+        let written = {
+            let _turn = self.turn(key);
+            match change(self.present_object(key)) {
+                Some(object) => {
+                    let size = object.weight();
+                    self.put(key, Entry::Object(object)).then_some(size)
+                }
+                None => {
+                    Store::remove(self, key);
+                    None
+                }
+            }
+        };
+        if let Some(size) = written {
+            self.settle(key, size);
+        }
+        written.is_some()
+    }
+
+    fn refine(&self, key: &[u8], present: &Arc<dyn Object>, better: Arc<dyn Object>) {
+        let size = better.weight();
+        let is_written = {
+            let _turn = self.turn(key);
+            let is_present = self.present_object(key).is_some_and(|object| Arc::ptr_eq(&object, present));
+            is_present && size <= self.room(key) && self.put(key, Entry::Object(better))
+        };
+        if is_written {
+            self.settle(key, size);
+        }
+    }
+
+    fn remove(&self, key: &[u8]) -> bool {
+        let _turn = self.turn(key);
+        Store::remove(self, key).is_some()
+    }
+}
+
+impl Store {
+    /// The object in the table, for writers in their turn.
+    fn present_object(&self, key: &[u8]) -> Option<Arc<dyn Object>> {
+        match self.table.get(key)? {
+            Entry::Object(object) => Some(object),
+            Entry::Bytes(_) => None,
+        }
+    }
+}

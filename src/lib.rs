@@ -1,0 +1,12 @@
+//! Django's cache framework for tower and axum: one layer caches whole pages, the same cache holds single values, and
+//! memory or any other store stands behind one small trait.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod error;
+
+pub mod backend;
+
+pub use clock::{Clock, ManualClock, Timestamp};
+pub use error::{Error, KeyProblem};
