@@ -7,6 +7,8 @@ mod clock;
 mod error;
 
 pub mod backend;
+pub mod cache;
 
+pub use cache::{Cache, Caches, Timeout};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use error::{Error, KeyProblem};
