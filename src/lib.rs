@@ -8,7 +8,12 @@ mod error;
 
 pub mod backend;
 pub mod cache;
+pub mod headers;
 
 pub use cache::{Cache, Caches, Timeout};
 pub use clock::{Clock, ManualClock, Timestamp};
 pub use error::{Error, KeyProblem};
+pub use headers::{
+    CacheControl, cache_control, condition, conditional_get, etag, last_modified, never_cache, vary_on_cookie,
+    vary_on_headers,
+};
