@@ -9,6 +9,7 @@ mod error;
 pub mod backend;
 pub mod cache;
 pub mod headers;
+pub mod locale;
 
 pub use cache::{Cache, Caches, Timeout};
 pub use clock::{Clock, ManualClock, Timestamp};
@@ -17,3 +18,4 @@ pub use headers::{
     CacheControl, cache_control, condition, conditional_get, etag, last_modified, never_cache, vary_on_cookie,
     vary_on_headers,
 };
+pub use locale::{Language, LocaleLayer, TimeZone, TimeZoneLayer};
