@@ -1,0 +1,98 @@
+//! An answer from a stored page: its head with the right `Age`, its body without a copy.
+//! The service answers with it from a shelf, the response future from a frame.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::Body;
+
+use super::body::PageBody;
+use super::frame::Page;
+use super::shelf::Ready;
+use crate::clock::Timestamp;
+use crate::headers::{Outcome, evaluate_response, not_modified_headers};
+
+/// Whether the visitor has this page already, so that a 304 is enough (RFC 9111, section 4.3.2). `If-Match` and
+/// `If-Unmodified-Since` are the origin's business: a cache's copy may be older than what they guard.
+pub(super) fn is_known_to(
+    request_headers: &HeaderMap,
+    page: &Page,
+    ready: &Ready,
+    is_head: bool,
+    now: Timestamp,
+) -> bool {
+    let method = if is_head { Method::HEAD } else { Method::GET };
+    evaluate_response(&method, request_headers, page.status, &ready.head, now) == Outcome::NotModified
+}
+
+/// The response for a stored page, at `now`: 304 where `is_known`. A HEAD gets the head that the GET has, and no body
+/// (MID-25).
+pub(super) fn answer<B: Body>(
+    page: &Page,
+    ready: &Ready,
+    is_head: bool,
+    is_known: bool,
+    now: Timestamp,
+) -> Response<PageBody<B>> {
+    let mut headers = ready.head.clone();
+    if let Some(age) = headers.values_mut().next() {
+        *age = age_value(page.age_at(now));
+    }
+    let (status, body) = if is_known {
+        headers = not_modified_headers(&headers);
+        (StatusCode::NOT_MODIFIED, Bytes::new())
+    } else if is_head {
+        (page.status, Bytes::new())
+    } else {
+        headers.remove(CONTENT_LENGTH);
+        (page.status, ready.body.clone())
+    };
+    let mut response = Response::new(PageBody::whole(body));
+    *response.headers_mut() = headers;
+    *response.status_mut() = status;
+    response
+}
+
+/// The first thousand ages, three digits each: an `Age` is on every hit, and a text that is there already costs nothing.
+static AGES: &str = {
+    const DIGITS: [u8; 3000] = digits();
+    match std::str::from_utf8(&DIGITS) {
+        Ok(digits) => digits,
+        Err(_) => panic!("digits are text"),
+    }
+};
+
+const fn digits() -> [u8; 3000] {
+    let mut digits = [0; 3000];
+    let mut age = 0;
+    while age < 1000 {
+        digits[age * 3] = b'0' + (age / 100) as u8;
+        digits[age * 3 + 1] = b'0' + (age / 10 % 10) as u8;
+        digits[age * 3 + 2] = b'0' + (age % 10) as u8;
+        age += 1;
+    }
+    digits
+}
+
+fn age_value(age: u64) -> HeaderValue {
+    let leading_zeros = match age {
+        0..10 => 2,
+        10..100 => 1,
+        100..1000 => 0,
+        _ => return HeaderValue::from(age),
+    };
+    let start = age as usize * 3;
+    HeaderValue::from_static(&AGES[start + leading_zeros..start + 3])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_written_as_numbers() {
+        for age in (0..1100).chain([86_400, u64::from(u32::MAX), u64::MAX]) {
+            assert_eq!(age_value(age), age.to_string());
+        }
+    }
+}

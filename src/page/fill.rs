@@ -1,0 +1,110 @@
+//! A page on its way into the cache: all of it but the body, and where it is to go.
+//! The response future makes one when a response may be stored, and hands it the body once that has ended well.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderName};
+use http::response::Parts;
+
+use super::body::OnEnd;
+use super::frame::{Page, PageFacts};
+use super::head::write_head;
+use super::key::vary_text;
+use super::policy;
+use super::reason::Reason;
+use super::shelf::put_page;
+use super::site::Site;
+use super::text_store;
+use super::variant::write_variant;
+use super::visit::Visit;
+use crate::clock::Timestamp;
+
+pub(super) type Storing = Pin<Box<dyn Future<Output = Result<(), Reason>> + Send>>;
+
+/// A page that lacks its body.
+pub(super) struct Fill {
+    site: Arc<Site>,
+    visit: Box<Visit>,
+    facts: PageFacts,
+    /// The text of the response's `Vary`, for textual keys.
+    vary: Option<String>,
+    /// Variant and head, as a page holds them.
+    prefix: Vec<u8>,
+    variant: usize,
+}
+
+/// A page that was handed to the store.
+pub(super) enum Kept {
+    /// It is there, or was refused.
+    Done(Result<(), Reason>),
+    /// The store answers later.
+    Pending(Storing),
+}
+
+impl Fill {
+    /// Takes down the head of a response, as patched, for requests alike in `names`.
+    pub(super) fn new(
+        site: &Arc<Site>,
+        visit: Box<Visit>,
+        parts: &Parts,
+        (now, lifetime): (Timestamp, Duration),
+        is_public: bool,
+        names: &[HeaderName],
+    ) -> Self {
+        let mut prefix = Vec::new();
+        if let Some(seen) = &visit.seen {
+            write_variant(&mut prefix, seen, names, &visit.headers);
+        }
+        let variant = prefix.len();
+        let is_stored = policy::stored_headers(&parts.headers);
+        // A HEAD's length is that of the body it does not have; nothing else could tell it later.
+        write_head(&mut prefix, &parts.headers, |name| is_stored(name) || (visit.is_head && *name == CONTENT_LENGTH));
+        let facts = PageFacts {
+            stored_at: now,
+            expires_at: now.after(lifetime),
+            age: policy::initial_age(&parts.headers),
+            status: parts.status,
+            is_head: visit.is_head,
+            is_public,
+        };
+        Fill { site: Arc::clone(site), facts, vary: vary_text(&parts.headers), prefix, variant, visit }
+    }
+
+    /// Stores the page with this body; also gives the body back, in one piece and not copied again.
+    pub(super) fn keep(self, body: &[Bytes]) -> (Kept, Bytes) {
+        let now = self.facts.stored_at;
+        let Some(page) = Page::new(self.facts, &self.prefix, self.variant, body) else {
+            return (Kept::Done(Err(Reason::TooLarge)), body.concat().into());
+        };
+        // A body that came in one piece is there already; to share the page's buffer would cost the page a count.
+        let whole = match body {
+            [piece] => piece.clone(),
+            _ => page.body(),
+        };
+        let kept = match self.site.cache().backend().objects() {
+            Some(objects) => {
+                let (key, most) = (&self.visit.key, self.site.settings.most_variants);
+                let room = self.site.cache().backend().largest_value().saturating_sub(key.len());
+                Kept::Done(if put_page(objects, key, page, most, room, now) { Ok(()) } else { Err(Reason::TooLarge) })
+            }
+            None => Kept::Pending(Box::pin(text_store::store(self.site, self.visit, self.vary, page))),
+        };
+        (kept, whole)
+    }
+
+    /// Stores the page when its body has come. A store that answers later is waited for in the background, as the
+    /// visitor has everything already.
+    pub(super) fn on_end(self) -> OnEnd {
+        Box::new(move |pieces| {
+            if let (Kept::Pending(storing), _) = self.keep(&pieces)
+                && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            {
+                runtime.spawn(storing);
+            }
+        })
+    }
+}

@@ -1,0 +1,221 @@
+//! The configuration of a page cache: `CacheLayer` with its builder methods, and `cache_page`.
+//! Applications build one, tower and axum turn it into a [`CacheService`] around what it wraps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tower_layer::Layer;
+
+use super::address::{Forwarded, Origin};
+use super::key_scheme::KeyScheme;
+use super::pages::Pages;
+use super::policy::{self, Rules};
+use super::service::CacheService;
+use super::site::{Settings, Site};
+use crate::cache::{Cache, Timeout};
+use crate::locale::{Language, TimeZone};
+
+/// Caches whole responses. See the [module](super) for what is stored and what is not.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use larder::{Cache, CacheLayer, KeyScheme};
+///
+/// let cache = Cache::memory();
+/// let site: Router = Router::new()
+///     .route("/", get(|| async { "hello, world!" }))
+///     .layer(CacheLayer::per_site().cache(&cache).timeout(600).key_prefix("blog").key_scheme(KeyScheme::Django52));
+/// ```
+#[derive(Clone, Debug)]
+pub struct CacheLayer {
+    // axum makes the layers of a `MethodRouter` anew for every request, so that cloning and applying one must be free.
+    site: Arc<Site>,
+}
+
+/// Caches the responses of one route for `timeout`, which wins over their `max-age` and over the site's timeout (MID-11).
+///
+/// [`Timeout::Default`] leaves the lifetime to `max-age` and then to 600 s (MID-18); [`Timeout::Never`] is a year. Inside
+/// a [`CacheLayer::per_site`] of the same cache and prefix, the outer layer keeps the page, for this timeout.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use larder::{CacheLayer, cache_page};
+///
+/// let site: Router = Router::new()
+///     .route("/news", get(|| async { "news" }).layer(cache_page(30)))
+///     .layer(CacheLayer::per_site());
+/// ```
+pub fn cache_page(timeout: impl Into<Timeout>) -> CacheLayer {
+    CacheLayer::per_site().page_timeout(timeout)
+}
+
+impl CacheLayer {
+    /// A layer for a whole site: a page lives as long as its `max-age` says, else 600 s (MID-13, CFG-7), in the
+    /// [process-wide default cache](crate::Caches::process_default) unless [`cache`](CacheLayer::cache) names another.
+    pub fn per_site() -> Self {
+        let settings = Settings {
+            prefix: String::new(),
+            scheme: KeyScheme::default(),
+            language: None,
+            time_zone: None,
+            origin: Origin::default(),
+            rules: Rules {
+                page_timeout: None,
+                site_timeout: Duration::from_secs(600),
+                statuses: vec![StatusCode::OK],
+                stores_set_cookie: false,
+                stores_streams: false,
+                largest_body: 8 * 1024 * 1024,
+            },
+            most_variants: 64,
+            status_name: None,
+        };
+        CacheLayer { site: Arc::new(Site::new(settings)) }
+    }
+
+    /// Keeps the pages in this cache.
+    pub fn cache(mut self, cache: &Cache) -> Self {
+        Arc::make_mut(&mut self.site).name_cache(cache);
+        self
+    }
+
+    /// How long a page lives that says nothing itself; seconds or a [`Duration`]. 600 s unless set. Zero or less stores
+    /// nothing, and still sets `Expires` and `max-age` (MID-17).
+    pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.settings_mut().rules.site_timeout = lifetime(timeout.into()).unwrap_or(Duration::from_secs(600));
+        self
+    }
+
+    /// How long every page lives, whatever it says itself (MID-11); [`Timeout::Default`] takes that back.
+    pub fn page_timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.settings_mut().rules.page_timeout = lifetime(timeout.into());
+        self
+    }
+
+    /// Goes into every key, so that two sites can share a cache. Not set: empty (CFG-7).
+    pub fn key_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.settings_mut().prefix = prefix.into();
+        self
+    }
+
+    /// How keys are spelled in backends that need text; [`KeyScheme::Sha256`] unless set.
+    pub fn key_scheme(mut self, scheme: KeyScheme) -> Self {
+        self.settings_mut().scheme = scheme;
+        self
+    }
+
+    /// The language of pages whose request carries no [`Language`] extension. Not set: such keys carry none (PGK-13).
+    pub fn language(mut self, language: impl Into<Language>) -> Self {
+        self.settings_mut().language = Some(language.into());
+        self
+    }
+
+    /// The time zone of pages whose request carries no [`TimeZone`] extension. Not set: such keys carry none (PGK-14).
+    pub fn time_zone(mut self, time_zone: impl Into<TimeZone>) -> Self {
+        self.settings_mut().time_zone = Some(time_zone.into());
+        self
+    }
+
+    /// The scheme of requests whose URL has none, as all HTTP/1.1 requests; `http` unless set. It is part of the key.
+    pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
+        self.settings_mut().origin.scheme = scheme.into();
+        self
+    }
+
+    /// The host of requests that name none; empty unless set. It is part of the key.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.settings_mut().origin.host = Some(host.into());
+        self
+    }
+
+    /// Which forwarded headers count for scheme and host. Unless set: none (safety rule 10).
+    pub fn trust(mut self, forwarded: Forwarded) -> Self {
+        self.settings_mut().origin.forwarded = forwarded;
+        self
+    }
+
+    /// The statuses that are stored; `200` alone unless set (MID-3). 1xx, 206 and 304 are never stored.
+    pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        let storable = |status: &StatusCode| {
+            !status.is_informational() && ![StatusCode::PARTIAL_CONTENT, StatusCode::NOT_MODIFIED].contains(status)
+        };
+        self.settings_mut().rules.statuses = statuses.into_iter().filter(storable).collect();
+        self
+    }
+
+    /// The largest body that is stored, in bytes; 8 MiB unless set. A larger one is passed on.
+    pub fn largest_body(mut self, bytes: u64) -> Self {
+        self.settings_mut().rules.largest_body = bytes;
+        self
+    }
+
+    /// The largest number of variants of one URL that are kept; 64 unless set. Beyond it the oldest goes.
+    pub fn most_variants(mut self, variants: usize) -> Self {
+        self.settings_mut().most_variants = variants.max(1);
+        self
+    }
+
+    /// Stores responses that set cookies, and hands their cookies to everybody. Only for cookies that are the same for
+    /// everybody; off unless set (safety rule 5).
+    pub fn store_set_cookie(mut self, store: bool) -> Self {
+        self.settings_mut().rules.stores_set_cookie = store;
+        self
+    }
+
+    /// Stores bodies whose length is not known beforehand, once they have ended well. Off unless set (MID-5).
+    pub fn store_streams(mut self, store: bool) -> Self {
+        self.settings_mut().rules.stores_streams = store;
+        self
+    }
+
+    /// Adds a `Cache-Status` header (RFC 9211) under this name to every response: hit or why not, and the
+    /// [`Reason`](super::Reason) where something was not stored. Off unless set.
+    ///
+    /// # Panics
+    /// If the name is not a token, such as `larder` or `site-cache`.
+    pub fn cache_status(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        let is_token = name.starts_with(|first: char| first.is_ascii_alphabetic())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        assert!(is_token, "{name:?} cannot name a cache in Cache-Status: use letters, digits, '-', '_' and '.'");
+        self.settings_mut().status_name = Some(name);
+        self
+    }
+
+    /// A handle on the pages that this layer keeps: their keys, what is stored for a URL, and deleting it.
+    ///
+    /// # Panics
+    /// As [`Layer::layer`] does.
+    pub fn pages(&self) -> Pages {
+        Pages::of(self.at_work())
+    }
+
+    fn settings_mut(&mut self) -> &mut Settings {
+        &mut Arc::make_mut(&mut self.site).settings
+    }
+
+    fn at_work(&self) -> Arc<Site> {
+        self.site.cache();
+        Arc::clone(&self.site)
+    }
+}
+
+fn lifetime(timeout: Timeout) -> Option<Duration> {
+    match timeout {
+        Timeout::Default => None,
+        Timeout::Never => Some(policy::LONGEST),
+        Timeout::After(duration) => Some(duration.min(policy::LONGEST)),
+    }
+}
+
+impl<S> Layer<S> for CacheLayer {
+    type Service = CacheService<S>;
+
+    /// # Panics
+    /// If the layer names no cache and the process-wide default cannot be had, such as for a `CACHE_URL` of an unknown
+    /// scheme: that is a mistake to hear of when the service starts.
+    fn layer(&self, inner: S) -> CacheService<S> {
+        CacheService::new(inner, self.at_work())
+    }
+}

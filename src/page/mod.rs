@@ -1,0 +1,100 @@
+//! Whole pages: a layer that answers from the cache what it can, and stores what the handler answered where it may.
+//! Applications put [`CacheLayer`] around a router, a route or any tower service.
+//!
+//! ```
+//! use axum::{Router, body::Body, routing::get};
+//! use http::Request;
+//! use larder::{Cache, CacheLayer, cache_page, never_cache};
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let cache = Cache::memory();
+//! let site: Router = Router::new()
+//!     .route("/", get(|| async { "home" }))
+//!     .route("/news", get(|| async { "news" }).layer(cache_page(30).cache(&cache)))
+//!     .route("/me", get(|| async { "you" }).layer(never_cache()))
+//!     .layer(CacheLayer::per_site().cache(&cache).cache_status("larder"));
+//!
+//! let ask = |url: &str| site.clone().oneshot(Request::get(url).body(Body::empty()).unwrap());
+//! let first = ask("http://localhost/news").await.unwrap();
+//! assert_eq!(first.headers()["cache-status"], "larder; fwd=uri-miss; stored");
+//! assert_eq!(first.headers()["cache-control"], "max-age=30");
+//! let second = ask("http://localhost/news").await.unwrap();
+//! assert!(second.headers()["cache-status"].to_str().unwrap().starts_with("larder; hit; ttl="));
+//! assert!(second.headers().contains_key("age"));
+//! let mine = ask("http://localhost/me").await.unwrap();
+//! assert_eq!(mine.headers()["cache-status"], "larder; fwd=uri-miss; detail=private");
+//! # }
+//! ```
+//!
+//! # What is answered from the cache
+//!
+//! GET and HEAD requests without a body that do not ask for an upgrade (MID-1). A page is found by its address: scheme,
+//! authority, path and query exactly as the client sent them, the layer's prefix, and the language and time zone of the
+//! request if they are known. Of the pages at that address one is answered whose own `Vary` headers have the very
+//! values they had when it was made, line by line, and whose URL the layers further out had left or rewritten alike (a
+//! layer that reads the URL as it was sent may stand behind one that chose the tenant). A HEAD is answered from a GET page
+//! (MID-25). Every hit carries an `Age`. A request with `Authorization` is answered only from pages that say `public`.
+//!
+//! # What is stored
+//!
+//! Complete responses with status 200, for the page timeout, else their `max-age`, else the site's timeout (MID-11 to
+//! MID-13), unless they set a cookie, say `private`, `no-store` or `no-cache`, or vary on `*`. What is stored gets
+//! `Expires` and `max-age`; what is refused is passed on untouched. Each refusal is a [`Reason`], to be seen in
+//! `Cache-Status` ([`CacheLayer::cache_status`]) and in `tracing` events of the target `larder`.
+//!
+//! A body is read as long as it comes without waiting. If it has to be waited for, each frame is passed on as it comes,
+//! and the page is stored when the last one has. A body of unknown length is a stream and left alone (MID-5), unless
+//! [`CacheLayer::store_streams`] says otherwise. A body that fails, is not as long as it announced, has trailers, or is
+//! dropped half-way is passed on as it is and never stored.
+//!
+//! # Inside and around a router
+//!
+//! A hit of a layer around a whole `Router` costs about half of one inside (`Router::layer`), as it never enters it; both
+//! are right. With larder's feature `axum`, `CacheLayer::per_site().around(router)` makes a service for `axum::serve`;
+//! around any other service it is [`tower::Layer::layer`](tower_layer::Layer::layer).
+//!
+//! Inside `Router::nest` axum strips the prefix off the request's URL. Larder's feature `axum` makes the layer read the
+//! URL as the client sent it; **without that feature, do not put cache layers inside nested routers** unless another
+//! cache layer is around them.
+//!
+//! `per_site()` outside and [`cache_page`] inside work together: where both keep pages in the same place (cache,
+//! prefix, scheme), only the outer one keeps the page, for the inner one's timeout, so that what layers between them add is
+//! part of it; what it refuses, the inner one does not keep either. Otherwise each keeps its own, and a hit of the inner one is not stored again by the outer (MID-33).
+
+mod address;
+mod answer;
+#[cfg(feature = "axum")]
+mod around;
+mod body;
+mod django_url;
+mod facts;
+mod fill;
+mod frame;
+mod future;
+mod head;
+mod key;
+mod key_scheme;
+mod layer;
+mod pages;
+mod pieces;
+mod policy;
+mod reason;
+mod service;
+mod shelf;
+mod site;
+mod text_store;
+mod variant;
+mod visit;
+
+pub use address::Forwarded;
+#[cfg(feature = "axum")]
+pub use around::{CachedRouter, CachedRouterFuture, MakeCachedRouter};
+pub use body::PageBody;
+pub use future::ResponseFuture;
+pub use key::PageKeys;
+pub use key_scheme::KeyScheme;
+pub use layer::{CacheLayer, cache_page};
+pub use pages::{PageUrl, Pages, StoredPage};
+pub use reason::Reason;
+pub use service::CacheService;

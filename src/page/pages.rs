@@ -1,0 +1,230 @@
+//! A handle on the pages of a layer: the keys of a request, what is stored for a URL, and deleting it.
+//! Programs and tools use it beside the layer that it came from ([`CacheLayer::pages`](super::CacheLayer::pages)).
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AGE, AUTHORIZATION, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
+
+use super::address::{Address, original_uri};
+use super::facts::RequestFacts;
+use super::frame::Page;
+use super::key::{PageKeys, vary_text};
+use super::reason::Reason;
+use super::shelf::{Ready, as_shelf};
+use super::site::Site;
+use super::text_store::{self, Sought};
+use super::visit::Visit;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::locale::{Language, TimeZone};
+
+/// The pages that a [`CacheLayer`](super::CacheLayer) keeps. Cheap to clone; it reaches exactly the pages of a layer with
+/// the same cache, prefix, scheme and host settings.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::Error> {
+/// use larder::{Cache, CacheLayer, PageUrl};
+///
+/// let layer = CacheLayer::per_site().cache(&Cache::memory());
+/// let pages = layer.pages();
+/// // ... serve requests through the layer; then, when an article changes:
+/// pages.delete("http://example.com/news/7").await?;
+/// pages.delete(PageUrl::new("http://example.com/news/7").language("ja")).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Pages {
+    site: Arc<Site>,
+}
+
+/// Which page is meant: the URL as the client sends it, and what else tells pages of one URL apart.
+#[derive(Clone, Debug)]
+pub struct PageUrl {
+    url: String,
+    headers: HeaderMap,
+    language: Option<Language>,
+    time_zone: Option<TimeZone>,
+}
+
+impl PageUrl {
+    /// The page at an absolute URL, such as `http://example.com/news?page=2`. A path alone means the layer's own scheme
+    /// and host ([`CacheLayer::scheme`](super::CacheLayer::scheme), [`CacheLayer::host`](super::CacheLayer::host)).
+    pub fn new(url: impl Into<String>) -> Self {
+        PageUrl { url: url.into(), headers: HeaderMap::new(), language: None, time_zone: None }
+    }
+
+    /// The page that this request asks for.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        PageUrl {
+            url: original_uri(request).to_string(),
+            headers: request.headers().clone(),
+            language: request.extensions().get().cloned(),
+            time_zone: request.extensions().get().cloned(),
+        }
+    }
+
+    /// The page in this language instead of the layer's.
+    pub fn language(mut self, language: impl Into<Language>) -> Self {
+        self.language = Some(language.into());
+        self
+    }
+
+    /// The page in this time zone instead of the layer's.
+    pub fn time_zone(mut self, time_zone: impl Into<TimeZone>) -> Self {
+        self.time_zone = Some(time_zone.into());
+        self
+    }
+
+    /// The variant for requests with this header.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
+    fn into_request(self) -> Result<Request<()>, Error> {
+        let uri: Uri = self
+            .url
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| Error::Url { url: self.url.clone(), source: error.into() })?;
+        let mut request = Request::new(());
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.headers;
+        if let Some(language) = self.language {
+            request.extensions_mut().insert(language);
+        }
+        if let Some(time_zone) = self.time_zone {
+            request.extensions_mut().insert(time_zone);
+        }
+        Ok(request)
+    }
+}
+
+impl<T: Into<String>> From<T> for PageUrl {
+    fn from(url: T) -> Self {
+        PageUrl::new(url)
+    }
+}
+
+/// A page as it is stored, for tools and tests.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StoredPage {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, as every hit has them, without `Age`.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// When it was stored.
+    pub stored_at: Timestamp,
+    /// From when on it is no longer used.
+    pub expires_at: Timestamp,
+}
+
+impl StoredPage {
+    fn of(page: &Page, ready: &Ready) -> Self {
+        let mut headers = ready.head.clone();
+        headers.remove(AGE);
+        headers.remove(CONTENT_LENGTH);
+        StoredPage {
+            status: page.status,
+            headers,
+            body: ready.body.clone(),
+            stored_at: page.stored_at,
+            expires_at: page.expires_at,
+        }
+    }
+}
+
+impl Pages {
+    pub(super) fn of(site: Arc<Site>) -> Self {
+        Pages { site }
+    }
+
+    /// The textual keys of the page that answers `request` with these headers; only its `Vary` counts.
+    ///
+    /// They are what a backend with text keys (memcached, Redis, a database) holds, before the cache's own prefix and
+    /// version: [`Cache::make_key`](crate::Cache::make_key) adds those. In memory pages have no textual keys.
+    ///
+    /// # Errors
+    /// [`Reason::Host`] where the host cannot be believed: such a request is never answered from the cache.
+    pub fn keys<B>(&self, request: &Request<B>, response_headers: &HeaderMap) -> Result<PageKeys, Reason> {
+        let address = self.site.address(request, &RequestFacts::of(request.headers()))?;
+        let scheme = self.site.settings.scheme;
+        let header_names = match vary_text(response_headers) {
+            Some(vary) => scheme.header_names(&vary, address.language.is_some()),
+            None => Vec::new(),
+        };
+        let page_key = |method: &Method| scheme.page_key(&address, method, &header_names, request.headers());
+        Ok(PageKeys {
+            url: scheme.url(&address),
+            header: scheme.header_key(&address),
+            page: page_key(request.method()),
+            get: page_key(&Method::GET),
+            head: page_key(&Method::HEAD),
+            header_names,
+        })
+    }
+
+    /// Deletes what is stored for a URL, in all its variants; the next request runs the handler. Says whether anything
+    /// was there. A page in another language or time zone is another page.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if the URL cannot be parsed or its host cannot be believed; what the backend says otherwise.
+    pub async fn delete(&self, page: impl Into<PageUrl>) -> Result<bool, Error> {
+        let request = page.into().into_request()?;
+        let address = self.address(&request)?;
+        let backend = self.site.cache().backend();
+        match backend.objects() {
+            Some(objects) => Ok(objects.remove(&address.to_bytes(self.site.cache().scope()))),
+            None => {
+                let key = self.site.cache().final_key(&self.site.settings.scheme.header_key(&address))?;
+                backend.delete(&key).await
+            }
+        }
+    }
+
+    /// What is stored for a URL, for a GET with the headers given; `None` where the next request would run the handler.
+    ///
+    /// # Errors
+    /// As [`Pages::delete`].
+    pub async fn get(&self, page: impl Into<PageUrl>) -> Result<Option<StoredPage>, Error> {
+        let request = page.into().into_request()?;
+        let address = self.address(&request)?;
+        let key = address.to_bytes(self.site.cache().scope());
+        let Some(objects) = self.site.cache().backend().objects() else {
+            let mut visit = Visit::new(&request, &address, key);
+            visit.text = Some(address.to_owned());
+            visit.seen = None;
+            return Ok(match text_store::try_seek(&self.site, Box::new(visit)).await? {
+                Sought::Found { page, ready, .. } => Some(StoredPage::of(&page, &ready)),
+                Sought::Missing(..) => None,
+            });
+        };
+        let now = self.site.cache().clock().now();
+        let has_authorization = request.headers().contains_key(AUTHORIZATION);
+        let may_answer = |page: &Page| page.is_public || !has_authorization;
+        let object = objects.get(&key);
+        Ok(object.as_deref().and_then(as_shelf).and_then(|shelf| {
+            let position = shelf.find(false, None, request.headers(), may_answer, now).ok()?;
+            let (page, _) = shelf.at(position);
+            Some(StoredPage::of(page, &Ready::of(page)?))
+        }))
+    }
+
+    fn address<'a>(&'a self, request: &'a Request<()>) -> Result<Address<'a>, Error> {
+        self.site.address(request, &RequestFacts::of(request.headers())).map_err(|reason| Error::Url {
+            url: request.uri().to_string(),
+            source: format!("its host cannot be believed ({reason})").into(),
+        })
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pages").field("settings", &self.site.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,217 @@
+//! Pages in this process's memory: one object per address, with the pages of all its variants ready to be answered.
+//! The fill stands them into a backend that keeps objects; the service finds them by one look-up with a borrowed key.
+
+use std::any::Any;
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderValue};
+
+use super::frame::Page;
+use super::head::read_head;
+use super::policy::is_fresh;
+use super::reason::Forward;
+use super::variant::{self, Seen};
+use crate::backend::{Object, Objects};
+use crate::clock::Timestamp;
+
+/// The pages of one address, the newest first. Most addresses have one page that was never asked for again: it is kept
+/// in as few bytes as can be, and what others have besides stands apart.
+pub(crate) struct Shelf {
+    newest: Page,
+    more: Option<Box<More>>,
+}
+
+/// What not every shelf has.
+struct More {
+    /// The head of the newest page, once it was made ready.
+    ready: Option<Arc<Ready>>,
+    others: Box<[Shelved]>,
+}
+
+/// A page, and its head made ready once it was asked for.
+#[derive(Clone)]
+struct Shelved {
+    page: Page,
+    ready: Option<Arc<Ready>>,
+}
+
+/// A head that only has to be cloned, and the body beside it.
+pub(crate) struct Ready {
+    pub(crate) head: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Shelved {
+    fn weight(&self) -> usize {
+        size_of::<Shelved>() + self.page.size() + self.ready.as_ref().map_or(0, |ready| ready.weight())
+    }
+}
+
+impl Ready {
+    /// The head of a page as [`answer`](super::answer::answer) wants it. `None` if what was stored makes no head.
+    ///
+    /// `Age` comes first, where it is overwritten without a look-up. A `Content-Length` comes last: it leaves a hit's head
+    /// with room for one more header when it is taken out, and axum adds that very header behind every route (to grow a
+    /// map of exactly its size cost a third of a hit inside a router). A HEAD page has its own.
+    pub(crate) fn of(page: &Page) -> Option<Self> {
+        let stored = read_head(&page.head())?;
+        let mut head = HeaderMap::with_capacity(stored.len() + 2);
+        head.insert(AGE, HeaderValue::from_static("0"));
+        stored.iter().for_each(|(name, value)| {
+            head.append(name, value.clone());
+        });
+        let body = page.body();
+        // A 204 has no content whose length could be told (RFC 9110, section 8.6).
+        if !page.is_head && page.status != StatusCode::NO_CONTENT {
+            head.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
+        }
+        // A clone has no room to spare, where the original may have half as much again.
+        Some(Ready { head: head.clone(), body })
+    }
+
+    /// Measured as resident bytes for each of 200,000 pages (`benches/memory`): a map keeps 104 bytes for a header, values
+    /// and what counts their users the rest.
+    fn weight(&self) -> usize {
+        size_of::<Ready>() + 180 * self.head.len()
+    }
+}
+
+impl Shelf {
+    fn of(mut pages: Vec<Shelved>) -> Option<Self> {
+        let others = pages.split_off(pages.len().min(1));
+        let Shelved { page: newest, ready } = pages.pop()?;
+        let has_more = ready.is_some() || !others.is_empty();
+        let more = has_more.then(|| Box::new(More { ready, others: others.into() }));
+        Some(Shelf { newest, more })
+    }
+
+    fn others(&self) -> &[Shelved] {
+        self.more.as_ref().map_or(&[], |more| &more.others)
+    }
+
+    /// The page at a position that [`Shelf::find`] gave, and its head if it is ready.
+    pub(crate) fn at(&self, position: usize) -> (&Page, Option<&Arc<Ready>>) {
+        match position.checked_sub(1).and_then(|other| self.others().get(other)) {
+            Some(other) => (&other.page, other.ready.as_ref()),
+            None => (&self.newest, self.more.as_ref().and_then(|more| more.ready.as_ref())),
+        }
+    }
+
+    fn pages(&self) -> impl Iterator<Item = &Page> {
+        std::iter::once(&self.newest).chain(self.others().iter().map(|other| &other.page))
+    }
+
+    fn shelved(&self) -> impl Iterator<Item = Shelved> {
+        let pages = self.pages().enumerate();
+        pages.map(|(position, page)| Shelved { page: page.clone(), ready: self.at(position).1.cloned() })
+    }
+
+    /// The position of the page for a request: the newest that is fresh and was made for its like; a HEAD is answered from
+    /// a GET page first (MID-25).
+    pub(crate) fn find(
+        &self,
+        is_head: bool,
+        seen: Option<&Seen<'_>>,
+        headers: &HeaderMap,
+        may_answer: impl Fn(&Page) -> bool,
+        now: Timestamp,
+    ) -> Result<usize, Forward> {
+        let of_method = |is_head_page: bool| {
+            self.pages().position(|page| {
+                page.is_head == is_head_page
+                    && is_fresh(page.expires_at, now)
+                    && variant::is_for(page.variant(), seen, headers)
+                    && may_answer(page)
+            })
+        };
+        let found = match of_method(false) {
+            None if is_head => of_method(true),
+            found => found,
+        };
+        found.ok_or_else(|| {
+            let is_stale =
+                |page: &Page| !is_fresh(page.expires_at, now) && variant::is_for(page.variant(), seen, headers);
+            if self.pages().any(is_stale) { Forward::Stale } else { Forward::VaryMiss }
+        })
+    }
+}
+
+impl Object for Shelf {
+    fn weight(&self) -> usize {
+        let more = self.more.as_ref().map_or(0, |more| {
+            let ready = more.ready.as_ref().map_or(0, |ready| ready.weight());
+            size_of::<More>() + ready + more.others.iter().map(Shelved::weight).sum::<usize>()
+        });
+        size_of::<Shelf>() + self.newest.size() + more
+    }
+
+    fn expires_at(&self) -> Timestamp {
+        self.pages().map(|page| page.expires_at).max().unwrap_or(Timestamp::NEVER)
+    }
+}
+
+/// The shelf that an object is.
+pub(crate) fn as_shelf(object: &dyn Object) -> Option<&Shelf> {
+    (object as &dyn Any).downcast_ref()
+}
+
+/// Keeps a head that was made ready, for the next hit, unless the shelf has changed meanwhile.
+pub(crate) fn keep_ready(
+    objects: &dyn Objects,
+    address: &[u8],
+    object: &Arc<dyn Object>,
+    position: usize,
+    ready: Arc<Ready>,
+) {
+    let Some(shelf) = as_shelf(&**object) else { return };
+    let mut pages: Vec<Shelved> = shelf.shelved().collect();
+    if let Some(shelved) = pages.get_mut(position) {
+        shelved.ready = Some(ready);
+    }
+    if let Some(refined) = Shelf::of(pages) {
+        objects.refine(address, object, Arc::new(refined));
+    }
+}
+
+/// Stands a page with the others of its address. It takes the place of the one for the same requests, unless that is newer
+/// (the body of this one came slowly); the dead are dropped, and beyond `most` variants or `room` bytes the oldest. Says
+/// whether it fits.
+pub(crate) fn put_page(
+    objects: &dyn Objects,
+    address: &[u8],
+    page: Page,
+    most: usize,
+    room: usize,
+    now: Timestamp,
+) -> bool {
+    let mut weight = size_of::<Shelf>() + size_of::<More>() + page.size();
+    if weight > room {
+        return false;
+    }
+    // Taken, not cloned: bytes that were never shared need no count of those who share them.
+    let mut newest = Some(page);
+    objects.update(address, &mut |present| {
+        let page = newest.take()?;
+        let mut others = Vec::new();
+        if let Some(shelf) = present.as_deref().and_then(as_shelf) {
+            if shelf.pages().any(|other| other.is_newer_than(&page)) {
+                return present;
+            }
+            let of_other_requests = shelf
+                .shelved()
+                .filter(|other| is_fresh(other.page.expires_at, now) && !other.page.is_for_the_same(&page));
+            // Larger than the budget, the shelf would not be kept at all.
+            others.extend(of_other_requests.take(most.saturating_sub(1)).take_while(|other| {
+                weight += other.weight();
+                weight <= room
+            }));
+        }
+        let mut pages = vec![Shelved { page, ready: None }];
+        pages.append(&mut others);
+        pages.sort_by_key(|shelved| Reverse(shelved.page.stored_at));
+        Shelf::of(pages).map(|shelf| Arc::new(shelf) as Arc<dyn Object>)
+    })
+}

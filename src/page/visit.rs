@@ -1,0 +1,38 @@
+//! What of a request has to outlive it: the handler takes the request, the response is stored by what it was.
+//! The service takes it down on a miss, the response future and the stores read it.
+
+use http::{HeaderMap, Method, Request, header};
+
+use super::address::{Address, AddressBytes, OwnedAddress};
+use super::variant::Seen;
+
+/// A request that was not answered from the cache.
+pub(crate) struct Visit {
+    /// Its headers, for the values that the response will turn out to vary on.
+    pub(crate) headers: HeaderMap,
+    pub(crate) is_head: bool,
+    pub(crate) has_authorization: bool,
+    /// A language is in its key, so textual keys leave the raw header out (PGK-12).
+    pub(crate) has_language: bool,
+    /// How the service inside sees it; `None` for a tool that only asks what is stored.
+    pub(crate) seen: Option<Seen<'static>>,
+    /// The bytes of its address.
+    pub(crate) key: AddressBytes,
+    /// Its address in parts, for stores whose keys are text.
+    pub(crate) text: Option<OwnedAddress>,
+}
+
+impl Visit {
+    /// Takes down a request at its address.
+    pub(crate) fn new<B>(request: &Request<B>, address: &Address<'_>, key: AddressBytes) -> Self {
+        Visit {
+            headers: request.headers().clone(),
+            is_head: request.method() == Method::HEAD,
+            has_authorization: request.headers().contains_key(header::AUTHORIZATION),
+            has_language: address.language.is_some(),
+            seen: Some(Seen::of(request).into_owned()),
+            key,
+            text: None,
+        }
+    }
+}
