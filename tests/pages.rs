@@ -1,0 +1,21 @@
+//! What a cache layer does with requests and responses, as a visitor or an operator sees it.
+//! The safety rules have tests of their own in `tests/safety.rs`.
+
+mod world;
+
+#[path = "pages/bodies.rs"]
+mod bodies;
+#[path = "pages/conditional.rs"]
+mod conditional;
+#[path = "pages/headers.rs"]
+mod headers;
+#[path = "pages/limits.rs"]
+mod limits;
+#[path = "pages/purge.rs"]
+mod purge;
+#[path = "pages/readiness.rs"]
+mod readiness;
+#[path = "pages/reasons.rs"]
+mod reasons;
+#[path = "pages/socket.rs"]
+mod socket;

@@ -1,0 +1,249 @@
+//! Every reason is reached, and is the word in `Cache-Status`; one match keeps the list complete.
+//! What no response can carry is looked for where it is told.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+use larder::backend::{KeyRule, Memory};
+use larder::{Cache, CacheLayer, ManualClock, Reason, Timestamp, cache_page};
+use tower::{Layer, ServiceExt, service_fn};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber, span};
+
+use crate::world::{
+    Answer, CacheStatus, HOME, Handler, Plain, Script, Step, Text, World, ask, get, get_with, page, request, worlds,
+};
+
+/// All reasons. A new one does not compile here until it is in the list below as well.
+fn all() -> Vec<Reason> {
+    use Reason::*;
+    let all = vec![
+        Method,
+        RequestBody,
+        Upgrade,
+        Host,
+        Key,
+        Authorization,
+        Status,
+        SetCookie,
+        Private,
+        NoStore,
+        NoCache,
+        Vary,
+        MaxAge,
+        Timeout,
+        Streaming,
+        TooLarge,
+        Incomplete,
+        Trailers,
+        InnerHit,
+        OuterLayer,
+        Handler,
+        Backend,
+    ];
+    let mut words: Vec<&str> = all.iter().map(|reason| reason.as_str()).collect();
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), all.len(), "every reason has a word of its own");
+    all
+}
+
+async fn serve(layer: CacheLayer, handler: Handler, request: Plain) -> Answer {
+    ask(&layer.layer(handler), request).await
+}
+
+async fn serve_body(layer: CacheLayer, body: Script) -> Answer {
+    let body = Mutex::new(Some(body));
+    let body = Arc::new(body);
+    let site = layer.layer(service_fn(move |_: Plain| {
+        let body = body.lock().unwrap().take().unwrap();
+        async move { Ok::<_, Infallible>(Response::new(body)) }
+    }));
+    // The head tells; the body may fail.
+    let (parts, _) = site.oneshot(get(HOME)).await.unwrap().into_parts();
+    Answer { status: parts.status, headers: parts.headers, body: Bytes::new() }
+}
+
+async fn reach(reason: Reason, world: &World) -> Answer {
+    let site = world.site();
+    let saying = |lines: &[(&str, &str)]| Handler::saying(lines);
+    let plain = saying(&[]);
+    match reason {
+        Reason::Method => serve(site, plain, request(Method::POST, HOME, &[])).await,
+        Reason::RequestBody => serve(site, plain, get_with(HOME, &[("content-length", "1")])).await,
+        Reason::Upgrade => {
+            serve(site, plain, get_with(HOME, &[("connection", "upgrade"), ("upgrade", "websocket")])).await
+        }
+        Reason::Host => serve(site, plain, get_with(HOME, &[("host", "other.example")])).await,
+        Reason::Key => {
+            let text = Text::with(world.hands.clock(), KeyRule::Refuse, usize::MAX);
+            serve(site.cache(&Cache::new(text)).key_prefix("a b"), plain, get(HOME)).await
+        }
+        Reason::Authorization => serve(site, plain, get_with(HOME, &[("authorization", "Basic YTpi")])).await,
+        Reason::Status => {
+            let handler = Handler::new(|_, _| {
+                let mut response = page("gone");
+                *response.status_mut() = StatusCode::GONE;
+                response
+            });
+            serve(site, handler, get(HOME)).await
+        }
+        Reason::SetCookie => serve(site, saying(&[("set-cookie", "a=1")]), get(HOME)).await,
+        Reason::Private => serve(site, saying(&[("cache-control", "private")]), get(HOME)).await,
+        Reason::NoStore => serve(site, saying(&[("cache-control", "no-store")]), get(HOME)).await,
+        Reason::NoCache => serve(site, saying(&[("cache-control", "no-cache")]), get(HOME)).await,
+        Reason::Vary => serve(site, saying(&[("vary", "*")]), get(HOME)).await,
+        Reason::MaxAge => serve(site, saying(&[("cache-control", "max-age=0")]), get(HOME)).await,
+        Reason::Timeout => serve(site.timeout(0), plain, get(HOME)).await,
+        Reason::Streaming => serve_body(site, Script::stream([Step::Data("a")])).await,
+        Reason::TooLarge => serve(site.largest_body(7), plain, get(HOME)).await,
+        Reason::Incomplete => serve_body(site, Script::of_length(5, [Step::Data("a")])).await,
+        Reason::Trailers => serve_body(site, Script::of_length(1, [Step::Data("a"), Step::Trailers])).await,
+        Reason::InnerHit => {
+            let inside = cache_page(30).cache(&Cache::new(Memory::with_clock(world.hands.clock()))).layer(plain);
+            let site = site.layer(inside);
+            ask(&site, get(HOME)).await;
+            world.cache.clear().await.unwrap();
+            ask(&site, get(HOME)).await
+        }
+        Reason::OuterLayer => {
+            let inside = cache_page(30).cache(&world.cache).cache_status("larder").layer(plain);
+            ask(&CacheLayer::per_site().cache(&world.cache).layer(inside), get(HOME)).await
+        }
+        Reason::Backend => {
+            let text = Text::new(world.hands.clock());
+            text.take_down(true);
+            serve(site.cache(&Cache::new(text)), plain, get(HOME)).await
+        }
+        Reason::Handler => {
+            let log = Log::default();
+            let _guard = tracing::subscriber::set_default(log.clone());
+            let failing = service_fn(|_: Plain| async { Err::<Response<Full<Bytes>>, _>("the service failed") });
+            site.layer(failing).oneshot(get(HOME)).await.unwrap_err();
+            let words = log.0.lock().unwrap().clone();
+            // There is no response to carry it: it is told in an event only.
+            assert!(words.iter().any(|word| word.contains("handler")), "{words:?}");
+            let mut answer = serve(world.site(), Handler::saying(&[]), get(HOME)).await;
+            answer.headers.insert("cache-status", "larder; fwd=uri-miss; detail=handler".parse().unwrap());
+            answer
+        }
+        other => panic!("a test that reaches {other}"),
+    }
+}
+
+/// The `reason` of every event.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+struct Words<'a>(&'a mut Vec<String>);
+
+impl Visit for Words<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "reason" {
+            self.0.push(format!("{value:?}"));
+        }
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "larder"
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Words(&mut self.0.lock().unwrap()));
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn every_reason_is_reached_and_told() {
+    for reason in all() {
+        for world in worlds() {
+            let answer = reach(reason, &world).await;
+            let told = CacheStatus::of(&answer.headers).pop().unwrap_or_else(|| panic!("{reason} is not told"));
+            assert!(!told.is_hit && !told.is_stored, "{} {reason}: {told:?}", world.name);
+            match reason {
+                Reason::Method => assert_eq!(told.fwd.as_deref(), Some("method")),
+                _ => assert_eq!(told.detail.as_deref(), Some(reason.as_str()), "{}: {told:?}", world.name),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn hits_misses_and_what_is_stale_are_told() {
+    for world in worlds() {
+        let handler = Handler::saying(&[("vary", "x-a")]);
+        let site = world.site().timeout(60).layer(handler);
+        let told = |lines: &'static [(&'static str, &'static str)]| {
+            let site = site.clone();
+            async move { ask(&site, get_with(HOME, lines)).await.cache_status() }
+        };
+        let forwarded = |fwd: &str| CacheStatus {
+            cache: "larder".into(),
+            fwd: Some(fwd.into()),
+            is_stored: true,
+            ..CacheStatus::default()
+        };
+        let hit = |ttl| CacheStatus { cache: "larder".into(), is_hit: true, ttl: Some(ttl), ..CacheStatus::default() };
+        assert_eq!(told(&[]).await, forwarded("uri-miss"), "{}", world.name);
+        assert_eq!(told(&[]).await, hit(60));
+        assert_eq!(told(&[("x-a", "1")]).await, forwarded("vary-miss"));
+        world.wait(20);
+        assert_eq!(told(&[("x-a", "1")]).await, hit(40));
+    }
+}
+
+#[tokio::test]
+async fn without_a_name_nothing_is_told() {
+    for world in worlds() {
+        let site = CacheLayer::per_site().cache(&world.cache).layer(Handler::saying(&[]));
+        for _ in 0..2 {
+            assert!(!ask(&site, get(HOME)).await.headers.contains_key("cache-status"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_told_is_never_part_of_the_page() {
+    for world in worlds() {
+        let site = world.around(&Handler::saying(&[]));
+        ask(&site, get(HOME)).await;
+        for _ in 0..2 {
+            assert_eq!(CacheStatus::of(&ask(&site, get(HOME)).await.headers).len(), 1, "{}", world.name);
+        }
+        let stored = world.site().pages().get(HOME).await.unwrap().unwrap();
+        assert!(!stored.headers.contains_key("cache-status"));
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_the_store_has_no_room_for_is_not_told_to_be_stored() {
+    let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
+    let memory = Memory::builder().max_bytes(4_000).clock(hands.clock()).build();
+    let text = Text::with(hands.clock(), KeyRule::Warn, 4_000);
+    for cache in [Cache::new(memory), Cache::new(text)] {
+        let handler = Handler::new(|_, _| page("x".repeat(5_000)));
+        let site = CacheLayer::per_site().cache(&cache).cache_status("larder").layer(handler);
+        for _ in 0..2 {
+            let answer = ask(&site, get(HOME)).await;
+            assert_eq!((answer.reason().as_str(), answer.cache_status().is_stored), ("too-large", false), "{answer:?}");
+        }
+    }
+}
