@@ -71,3 +71,8 @@ pub use locale::{Language, LocaleLayer, TimeZone, TimeZoneLayer};
 pub use page::{
     CacheLayer, CacheService, Forwarded, KeyScheme, PageKeys, PageUrl, Pages, Reason, StoredPage, cache_page,
 };
+
+/// The README's examples are tests; one of them returns header values from an axum handler.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
