@@ -56,9 +56,10 @@ impl KeyScheme {
         )
     }
 
-    /// The names in a `Vary` value that go into the page key, sorted. Under Django's schemes exactly as that version
+    /// The names in a `Vary` value that go into the page key, sorted; none where there is no such header. Under Django's schemes exactly as that version
     /// reads it, oddities included (PGK-11, PGK-12); what a page really varies on is judged elsewhere.
-    pub(crate) fn header_names(self, vary: &str, language_is_keyed: bool) -> Vec<String> {
+    pub(crate) fn header_names(self, vary: Option<&str>, language_is_keyed: bool) -> Vec<String> {
+        let Some(vary) = vary else { return Vec::new() };
         let mut names: Vec<String> = match self {
             KeyScheme::Sha256 => {
                 vary.split(',').map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()

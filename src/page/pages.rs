@@ -154,10 +154,8 @@ impl Pages {
     pub fn keys<B>(&self, request: &Request<B>, response_headers: &HeaderMap) -> Result<PageKeys, Reason> {
         let address = self.site.address(request, &RequestFacts::of(request.headers()))?;
         let scheme = self.site.settings.scheme;
-        let header_names = match vary_text(response_headers) {
-            Some(vary) => scheme.header_names(&vary, address.language.is_some()),
-            None => Vec::new(),
-        };
+        let vary = vary_text(response_headers);
+        let header_names = scheme.header_names(vary.as_deref(), address.language.is_some());
         let page_key = |method: &Method| scheme.page_key(&address, method, &header_names, request.headers());
         Ok(PageKeys {
             url: scheme.url(&address),

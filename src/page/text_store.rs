@@ -132,10 +132,7 @@ async fn find(site: &Site, visit: &Visit) -> Result<Result<(Page, Timestamp), Fo
     let mut keys: Vec<String> = Vec::new();
     for method in methods {
         for list in known.lists.iter().filter(|list| is_fresh(list.expires_at, now)) {
-            let names = match &list.vary {
-                Some(vary) => scheme.header_names(vary, visit.has_language),
-                None => Vec::new(),
-            };
+            let names = scheme.header_names(list.vary.as_deref(), visit.has_language);
             let key = site.cache().final_key(&scheme.page_key(&address.parts(), method, &names, &visit.headers))?;
             if !keys.contains(&key) {
                 keys.push(key);
@@ -200,10 +197,7 @@ async fn try_store(site: &Site, visit: Visit, vary: Option<String>, page: Page) 
     let backend = site.cache().backend();
     let now = page.stored_at;
     let scheme = site.settings.scheme;
-    let names = match &vary {
-        Some(vary) => scheme.header_names(vary, visit.has_language),
-        None => Vec::new(),
-    };
+    let names = scheme.header_names(vary.as_deref(), visit.has_language);
     let method = if visit.is_head { Method::HEAD } else { Method::GET };
     let header_key = site.cache().final_key(&scheme.header_key(&address.parts()))?;
     let page_key = site.cache().final_key(&scheme.page_key(&address.parts(), &method, &names, &visit.headers))?;
