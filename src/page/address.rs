@@ -124,23 +124,17 @@ impl Address<'_> {
         ];
         let present = parts.iter().enumerate().filter(|(_, part)| part.is_some()).map(|(bit, _)| 1 << bit).sum();
         let size: usize = parts.iter().flatten().map(|part| part.len() + 1).sum();
-        let mut bytes = [0; SHORT];
         if 3 + scope.len() + size > SHORT {
-            return AddressBytes::Long(write_long(scope, present, &parts));
+            let mut bytes = Vec::new();
+            write(scope, present, &parts, |piece| bytes.extend_from_slice(piece));
+            return AddressBytes::Long(bytes);
         }
+        let mut bytes = [0; SHORT];
         let mut end = 0;
-        let mut put = |piece: &[u8]| {
+        write(scope, present, &parts, |piece| {
             bytes[end..end + piece.len()].copy_from_slice(piece);
             end += piece.len();
-        };
-        put(&[OBJECT]);
-        put(scope.as_bytes());
-        put(&[OBJECT, present]);
-        for part in parts.into_iter().flatten() {
-            // All of them together are shorter than SHORT.
-            put(&[part.len() as u8]);
-            put(part);
-        }
+        });
         AddressBytes::Short(bytes, end as u8)
     }
 
@@ -155,23 +149,22 @@ impl Address<'_> {
     }
 }
 
-/// The same for addresses that are too long for the stack. Lengths of 255 and more are written out behind a 255.
-fn write_long(scope: &str, present: u8, parts: &[Option<&[u8]>]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.push(OBJECT);
-    bytes.extend_from_slice(scope.as_bytes());
-    bytes.extend_from_slice(&[OBJECT, present]);
+/// Puts an address piece by piece. Lengths of 255 and more are written out behind a 255.
+#[inline]
+fn write(scope: &str, present: u8, parts: &[Option<&[u8]>], mut put: impl FnMut(&[u8])) {
+    put(&[OBJECT]);
+    put(scope.as_bytes());
+    put(&[OBJECT, present]);
     for part in parts.iter().flatten() {
         match u8::try_from(part.len()) {
-            Ok(length @ 0..=0xFE) => bytes.push(length),
+            Ok(length @ 0..=0xFE) => put(&[length]),
             _ => {
-                bytes.push(0xFF);
-                bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+                put(&[0xFF]);
+                put(&(part.len() as u64).to_le_bytes());
             }
         }
-        bytes.extend_from_slice(part);
+        put(part);
     }
-    bytes
 }
 
 impl Origin {
