@@ -60,7 +60,8 @@ use crate::headers::patch_vary_headers;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LocaleLayer {
-    settings: Settings,
+    // Shared, as axum may apply a layer anew for every request.
+    settings: Arc<Settings>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,14 +79,13 @@ impl LocaleLayer {
     /// If there are none, or one is no language code.
     #[track_caller]
     pub fn new<C: AsRef<str>>(languages: impl IntoIterator<Item = C>) -> Self {
-        LocaleLayer {
-            settings: Settings {
-                languages: Languages::new(languages),
-                cookie: Some("django_language".into()),
-                prefix: Prefix::None,
-                varies_on_cookie: false,
-            },
-        }
+        let settings = Settings {
+            languages: Languages::new(languages),
+            cookie: Some("django_language".into()),
+            prefix: Prefix::None,
+            varies_on_cookie: false,
+        };
+        LocaleLayer { settings: Arc::new(settings) }
     }
 
     /// The language of requests that ask for none of the list (Django's `LANGUAGE_CODE`). One that is not in the list is
@@ -95,26 +95,26 @@ impl LocaleLayer {
     /// If it is no language code.
     #[track_caller]
     pub fn default_language(mut self, language: impl AsRef<str>) -> Self {
-        self.settings.languages.set_default(language.as_ref());
+        Arc::make_mut(&mut self.settings).languages.set_default(language.as_ref());
         self
     }
 
     /// Reads the language from this cookie instead of `django_language` (`LANGUAGE_COOKIE_NAME`).
     pub fn cookie(mut self, name: impl Into<String>) -> Self {
-        self.settings.cookie = Some(name.into());
+        Arc::make_mut(&mut self.settings).cookie = Some(name.into());
         self
     }
 
     /// Reads no cookie.
     pub fn without_cookie(mut self) -> Self {
-        self.settings.cookie = None;
+        Arc::make_mut(&mut self.settings).cookie = None;
         self
     }
 
     /// Adds `Cookie` to `Vary` beside `Accept-Language`, so that shared caches in front of this service keep visitors
     /// apart who have chosen a language. Off unless set, as in Django. It does not touch the keys of a cache layer within.
     pub fn vary_on_cookie(mut self) -> Self {
-        self.settings.varies_on_cookie = true;
+        Arc::make_mut(&mut self.settings).varies_on_cookie = true;
         self
     }
 
@@ -122,14 +122,14 @@ impl LocaleLayer {
     ///
     /// The path is the one this layer sees: inside axum's `Router::nest` without what was nested under.
     pub fn path_prefix(mut self) -> Self {
-        self.settings.prefix = Prefix::All;
+        Arc::make_mut(&mut self.settings).prefix = Prefix::All;
         self
     }
 
     /// As [`path_prefix`](LocaleLayer::path_prefix), where a path without a language is the default one's, whatever cookie
     /// and header say (`i18n_patterns(prefix_default_language=False)`).
     pub fn path_prefix_except_default(mut self) -> Self {
-        self.settings.prefix = Prefix::AllButDefault;
+        Arc::make_mut(&mut self.settings).prefix = Prefix::AllButDefault;
         self
     }
 }
@@ -138,7 +138,7 @@ impl<S> Layer<S> for LocaleLayer {
     type Service = LocaleService<S>;
 
     fn layer(&self, inner: S) -> LocaleService<S> {
-        LocaleService { inner, settings: Arc::new(self.settings.clone()) }
+        LocaleService { inner, settings: Arc::clone(&self.settings) }
     }
 }
 

@@ -52,7 +52,8 @@ use crate::headers::patch_vary_headers;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct TimeZoneLayer {
-    settings: Settings,
+    // Shared, as axum may apply a layer anew for every request.
+    settings: Arc<Settings>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -79,7 +80,7 @@ impl TimeZoneLayer {
 
     /// Looks into this cookie, whose value is the name of a zone, plain or as JavaScript's `encodeURIComponent` writes it.
     pub fn cookie(mut self, name: impl Into<String>) -> Self {
-        self.settings.sources.push(Source::Cookie(name.into()));
+        Arc::make_mut(&mut self.settings).sources.push(Source::Cookie(name.into()));
         self.vary_on(["Cookie"])
     }
 
@@ -90,7 +91,7 @@ impl TimeZoneLayer {
     #[track_caller]
     pub fn header(mut self, name: &str) -> Self {
         let header = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is no header name"));
-        self.settings.sources.push(Source::Header(header));
+        Arc::make_mut(&mut self.settings).sources.push(Source::Header(header));
         self.vary_on([name])
     }
 
@@ -111,7 +112,7 @@ impl TimeZoneLayer {
     ///     .vary_on(["Cookie"]);
     /// ```
     pub fn function(mut self, find: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.settings.sources.push(Source::Function(Arc::new(find)));
+        Arc::make_mut(&mut self.settings).sources.push(Source::Function(Arc::new(find)));
         self
     }
 
@@ -125,7 +126,7 @@ impl TimeZoneLayer {
             let name = name.as_ref();
             assert!(HeaderName::try_from(name).is_ok(), "{name:?} is no header name");
             if !self.settings.vary.iter().any(|other| other.eq_ignore_ascii_case(name)) {
-                self.settings.vary.push(name.to_owned());
+                Arc::make_mut(&mut self.settings).vary.push(name.to_owned());
             }
         }
         self
@@ -138,7 +139,7 @@ impl TimeZoneLayer {
     #[track_caller]
     pub fn default_zone(mut self, name: &str) -> Self {
         let zone = TimeZone::iana(name).unwrap_or_else(|| panic!("{name:?} is no IANA time zone"));
-        self.settings.default = Some(zone);
+        Arc::make_mut(&mut self.settings).default = Some(zone);
         self
     }
 }
@@ -189,7 +190,7 @@ impl<S> Layer<S> for TimeZoneLayer {
     type Service = TimeZoneService<S>;
 
     fn layer(&self, inner: S) -> TimeZoneService<S> {
-        TimeZoneService { inner, settings: Arc::new(self.settings.clone()) }
+        TimeZoneService { inner, settings: Arc::clone(&self.settings) }
     }
 }
 
