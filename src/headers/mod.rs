@@ -80,12 +80,12 @@ mod targeted;
 pub(crate) mod vary;
 
 pub use cache_control::{CacheControl, InvalidDirective, get_max_age, has_directive};
-pub(crate) use conditional::evaluate_response;
 pub use conditional::{
     Ask, Asked, AtOnce, Condition, ConditionFuture, ConditionLayer, ConditionalBody, ConditionalGet,
     ConditionalGetFuture, ConditionalGetLayer, EntityTag, FromHead, Later, LaterFromOwned, NotAsked, Outcome,
     Translated, Validators, condition, conditional_get, etag, evaluate, last_modified, not_modified_headers,
 };
+pub(crate) use conditional::{evaluate_response, is_tagged_further_out};
 pub use layer::{
     NeverCache, PatchFuture, PatchHeaders, PatchLayer, PatchService, VaryOn, cache_control, never_cache,
     vary_on_cookie, vary_on_headers,

@@ -2,7 +2,7 @@
 //! The service answers with it from a shelf, the response future from a frame.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 
@@ -13,14 +13,19 @@ use crate::clock::Timestamp;
 use crate::headers::{Outcome, evaluate_response, not_modified_headers};
 
 /// Whether the visitor has this page already, so that a 304 is enough (RFC 9111, section 4.3.2). `If-Match` and
-/// `If-Unmodified-Since` are the origin's business: a cache's copy may be older than what they guard.
+/// `If-Unmodified-Since` are the origin's business: a cache's copy may be older than what they guard. Where a layer further
+/// out tags what has no tag, the 304 to such a page is that layer's, as it has to carry the tag.
 pub(super) fn is_known_to(
     request_headers: &HeaderMap,
     page: &Page,
     ready: &Ready,
     is_head: bool,
+    is_tagged_further_out: bool,
     now: Timestamp,
 ) -> bool {
+    if is_tagged_further_out && !ready.head.contains_key(ETAG) {
+        return false;
+    }
     let method = if is_head { Method::HEAD } else { Method::GET };
     evaluate_response(&method, request_headers, page.status, &ready.head, now) == Outcome::NotModified
 }

@@ -20,6 +20,7 @@ use super::site::Site;
 use super::text_store;
 use super::variant::Seen;
 use super::visit::Visit;
+use crate::headers::is_tagged_further_out;
 
 /// Answers from the cache, or asks the inner service and stores what it may. Made by [`CacheLayer`](super::CacheLayer).
 #[derive(Clone, Debug)]
@@ -112,8 +113,15 @@ where
                 Ok(position) => {
                     let (page, ready) = shelf.at(position);
                     let hit = |ready: &Ready| {
-                        let is_known =
-                            facts.has_preconditions && is_known_to(request.headers(), page, ready, is_head, now);
+                        let is_known = facts.has_preconditions
+                            && is_known_to(
+                                request.headers(),
+                                page,
+                                ready,
+                                is_head,
+                                is_tagged_further_out(request.extensions()),
+                                now,
+                            );
                         let response = answer(page, ready, is_head, is_known, now);
                         ResponseFuture::answered(response, Outcome::hit(page, now), site, is_nested)
                     };

@@ -113,7 +113,7 @@ pub(crate) async fn try_seek(site: &Site, visit: Box<Visit>) -> Result<Sought, E
     Ok(match found.map(|(page, now)| (Ready::of(&page), page, now)) {
         Ok((Some(ready), page, now)) => {
             let is_head = visit.is_head;
-            let is_known = is_known_to(&visit.headers, &page, &ready, is_head, now);
+            let is_known = is_known_to(&visit.headers, &page, &ready, is_head, visit.is_tagged_further_out, now);
             Sought::Found { page, ready, is_head, is_known, now }
         }
         Ok((None, ..)) => Sought::Missing(visit, Forward::UriMiss),

@@ -5,6 +5,7 @@ use http::{HeaderMap, Method, Request, header};
 
 use super::address::{Address, AddressBytes, OwnedAddress};
 use super::variant::Seen;
+use crate::headers::is_tagged_further_out;
 
 /// A request that was not answered from the cache.
 pub(crate) struct Visit {
@@ -14,6 +15,8 @@ pub(crate) struct Visit {
     pub(crate) has_authorization: bool,
     /// A language is in its key, so textual keys leave the raw header out (PGK-12).
     pub(crate) has_language: bool,
+    /// A page without a tag gets one in a layer further out.
+    pub(crate) is_tagged_further_out: bool,
     /// How the service inside sees it; `None` for a tool that only asks what is stored.
     pub(crate) seen: Option<Seen<'static>>,
     /// The bytes of its address.
@@ -30,6 +33,7 @@ impl Visit {
             is_head: request.method() == Method::HEAD,
             has_authorization: request.headers().contains_key(header::AUTHORIZATION),
             has_language: address.language.is_some(),
+            is_tagged_further_out: is_tagged_further_out(request.extensions()),
             seen: Some(Seen::of(request).into_owned()),
             key,
             text: None,

@@ -2,7 +2,7 @@
 //! by `conditional_model.rs`. `django_cache.rs` puts them where ours would be.
 
 use axum::body::{Body, Bytes};
-use http::header::{HeaderName, SET_COOKIE};
+use http::header::{ETAG, HeaderName, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -13,9 +13,14 @@ use crate::conditional::model::{Answer, Asked, Departing, View};
 use crate::raw_request::header_value;
 use crate::stack::{Failure, Server, Stream};
 
+/// On a request that the middleware further out sees: what has no tag gets one there.
+#[derive(Clone, Copy)]
+struct TagsWhatHasNone;
+
 /// The middleware around a server. Django puts the method of a request into upper case before.
 pub fn conditional_get(inner: Server, ways: Vec<Departing>, upper_case: bool) -> Server {
-    BoxCloneService::new(service_fn(move |request: Request<Body>| {
+    BoxCloneService::new(service_fn(move |mut request: Request<Body>| {
+        request.extensions_mut().insert(TagsWhatHasNone);
         let method = request.method().as_str();
         let method = if upper_case { method.to_ascii_uppercase() } else { method.to_owned() };
         let (headers, ways) = (lines(request.headers()), ways.clone());
@@ -33,9 +38,14 @@ pub fn conditional_get(inner: Server, ways: Vec<Departing>, upper_case: bool) ->
     }))
 }
 
-/// The 304 to who asks for a stored page and has it already. A hit makes no tag: only validators of the page count.
+/// The 304 to who asks for a stored page and has it already. A hit makes no tag: only validators of the page count, and a
+/// page without a tag is left to the middleware, if that stands further out.
 pub fn not_modified(request: &Request<()>, page: &Response<Body>, mut ways: Vec<Departing>) -> Option<Response<Body>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return None;
+    }
+    let gets_tag_further_out = request.extensions().get::<TagsWhatHasNone>().is_some();
+    if gets_tag_further_out && !page.headers().contains_key(ETAG) {
         return None;
     }
     ways.push(Departing::Methods);

@@ -172,6 +172,80 @@ async fn mid_36_conditional_get_outside_gives_tags_to_hits_and_answers_304_to_wh
 }
 
 #[tokio::test]
+async fn mid_36_a_page_without_a_tag_gets_one_outside_and_the_304_has_it() {
+    let dated = [("last-modified", DATED), ("content-type", "text/plain")];
+    let since = [("if-modified-since", DATED)];
+    let any = [("if-none-match", "*")];
+    for asked in [&since[..], &any, &[since[0], any[0]]] {
+        for world in worlds() {
+            let handler = Handler::saying(&dated);
+            let site = conditional_get().layer(world.around(&handler));
+            let first = ask(&site, get(HOME)).await;
+            assert_ne!(first.header("etag"), "");
+            world.wait(5);
+            let known = ask(&site, get_with(HOME, asked)).await;
+            assert_eq!(known.status, StatusCode::NOT_MODIFIED, "{} {asked:?}", world.name);
+            assert_eq!((known.header("etag"), known.header("age")), (first.header("etag"), "5"), "{}", world.name);
+            assert_eq!((known.header("last-modified"), known.body.is_empty()), (DATED, true));
+            // The layer outside tags no answer to HEAD, so the hit's own 304 is what it would be.
+            let known = ask(&site, request(Method::HEAD, HOME, asked)).await;
+            assert_eq!((known.status, known.is_hit()), (StatusCode::NOT_MODIFIED, true));
+            assert_eq!(handler.calls(), 1, "{}", world.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_with_a_tag_answers_304_by_itself_whatever_stands_outside() {
+    let both = [("etag", "\"own\""), ("last-modified", DATED)];
+    for asked in [("if-modified-since", DATED), ("if-none-match", "\"own\"")] {
+        for world in worlds() {
+            let handler = Handler::saying(&both);
+            let site = conditional_get().layer(world.around(&handler));
+            ask(&site, get(HOME)).await;
+            let known = ask(&site, get_with(HOME, &[asked])).await;
+            assert_eq!((known.status, known.is_hit()), (StatusCode::NOT_MODIFIED, true), "{} {asked:?}", world.name);
+            assert_eq!(known.header("etag"), "\"own\"");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_page_is_tagged_by_outside_judges_every_precondition() {
+    for world in worlds() {
+        let site = conditional_get().layer(world.around(&Handler::saying(&[("last-modified", DATED)])));
+        let first = ask(&site, get(HOME)).await;
+        let tag = first.header("etag");
+        for (asked, status) in [
+            (&[("if-none-match", tag)][..], StatusCode::NOT_MODIFIED),
+            (&[("if-none-match", tag), ("if-modified-since", EARLIER)], StatusCode::NOT_MODIFIED),
+            (&[("if-none-match", "\"x\""), ("if-modified-since", LATER)], StatusCode::OK),
+            (&[("if-match", tag), ("if-modified-since", DATED)], StatusCode::NOT_MODIFIED),
+            (&[("if-match", "\"x\""), ("if-modified-since", DATED)], StatusCode::PRECONDITION_FAILED),
+            (&[("if-modified-since", EARLIER)], StatusCode::OK),
+        ] {
+            let answer = ask(&site, get_with(HOME, asked)).await;
+            assert_eq!(answer.status, status, "{} {asked:?}", world.name);
+        }
+    }
+}
+
+#[tokio::test]
+async fn mid_36_holds_with_layers_inside_each_other() {
+    for world in worlds() {
+        let handler = Handler::saying(&[("last-modified", DATED)]);
+        let inner = world.site().key_prefix("inner");
+        let outer = world.site().key_prefix("outer");
+        let site = outer.layer(conditional_get().layer(inner.layer(handler.clone())));
+        let first = ask(&site, get(HOME)).await;
+        assert_ne!(first.header("etag"), "");
+        let known = ask(&site, get_with(HOME, &[("if-modified-since", DATED)])).await;
+        assert_eq!((known.status, known.header("etag")), (StatusCode::NOT_MODIFIED, first.header("etag")));
+        assert_eq!(handler.calls(), 1, "{}", world.name);
+    }
+}
+
+#[tokio::test]
 async fn conditional_get_inside_is_run_on_misses_only_and_its_tag_is_stored() {
     for world in worlds() {
         let handler = Handler::saying(&[]);

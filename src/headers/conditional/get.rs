@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use http::header::{ETAG, HeaderMap};
 use http::response::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Extensions, Method, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
@@ -112,14 +112,27 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let question = is_read(request.method()).then(|| Question {
             method: request.method().clone(),
             asked: preconditions(request.headers()),
             settings: self.settings.clone(),
         });
+        if question.as_ref().is_some_and(Question::may_tag_and_answer) {
+            request.extensions_mut().insert(TagsWhatHasNone);
+        }
         ConditionalGetFuture { inner: self.inner.call(request), question, reading: None }
     }
+}
+
+/// Left on a request by a layer that gives a tag to what has none, and then answers 304 with it.
+#[derive(Clone, Copy)]
+struct TagsWhatHasNone;
+
+/// Whether a page without a tag gets one further out, so that a cache has to leave the 304 to that layer: its own would
+/// lack the tag (MID-36, RFC 9110 section 15.4.5).
+pub(crate) fn is_tagged_further_out(request: &Extensions) -> bool {
+    request.get::<TagsWhatHasNone>().is_some()
 }
 
 /// What a GET or HEAD request asked, and how to answer it.
@@ -183,6 +196,11 @@ where
 }
 
 impl Question {
+    /// Whether its answer may be a 304 with a tag that was made here. HEAD gets no tag, and most requests ask nothing.
+    fn may_tag_and_answer(&self) -> bool {
+        self.method == Method::GET && !self.asked.is_empty()
+    }
+
     /// The size of the body if it is to be read and hashed (CON-1, CON-2).
     ///
     /// Only a complete success: a part has the tag of the whole (RFC 9110 section 15.3.7), and that of an error says nothing,

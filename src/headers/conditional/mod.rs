@@ -21,5 +21,6 @@ pub use body::ConditionalBody;
 pub use condition::{Condition, ConditionFuture, ConditionLayer, condition, etag, last_modified};
 pub(crate) use evaluate::evaluate_response;
 pub use evaluate::{Outcome, Validators, evaluate, not_modified_headers};
+pub(crate) use get::is_tagged_further_out;
 pub use get::{ConditionalGet, ConditionalGetFuture, ConditionalGetLayer, conditional_get};
 pub use tag::EntityTag;
