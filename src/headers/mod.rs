@@ -91,6 +91,6 @@ pub use layer::{
     vary_on_cookie, vary_on_headers,
 };
 pub use patch::{add_never_cache_headers, patch_cache_control, patch_response_headers};
-pub(crate) use syntax::is_blank;
+pub(crate) use syntax::{is_blank, trim};
 pub use targeted::{Targeted, patch_targeted};
 pub use vary::{has_vary_header, patch_vary_headers};
