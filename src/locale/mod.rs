@@ -5,8 +5,9 @@
 //! # What a crate negotiates, and what Django does
 //!
 //! The answer has to be Django's, since the language is in the name of the page. `Accept-Language` is taken apart, and its
-//! weights are read, by [`parse-net`](https://docs.rs/parse-net), which does it exactly by RFC 9110; `accept.rs` says where Django's grammar takes less,
-//! and orders the wishes. Put beside Django 5.2's own parser on 300,000 made-up headers it gave no other answer.
+//! weights are read, by [`parse-net`](https://docs.rs/parse-net), which does it exactly by RFC 9110; `accept.rs` says where
+//! Django's grammar takes less, and orders the wishes. Put beside Django 5.2's own parser on 300,000 made-up headers it
+//! gave no other answer.
 //!
 //! Which of the site's languages a tag means is Django's own rule, and found here. The crates that match tags give other
 //! languages. Each was asked for one tag at a time, in Django's order, for 10,000 well-formed headers made up of common
