@@ -1,5 +1,6 @@
-//! The future of a [`CacheService`](super::CacheService): answered at once, or seek, run the inner service, read what is
-//! ready of its body, store. It is written by hand so that a hit allocates no future and an inner service needs no `Send`.
+//! The future of a [`CacheService`](super::CacheService): answered at once, or seek, make an inner service ready, run it,
+//! read what is ready of its body, store. It is written by hand so that a hit allocates no future and an inner service
+//! needs no `Send`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use super::fill::{Fill, Kept, Storing};
 use super::frame::Page;
 use super::policy::{self, Rules, Verdict};
 use super::reason::{Forward, Outcome, Reason};
+use super::service::Shared;
 use super::site::Site;
 use super::text_store::Sought;
 use super::visit::Visit;
@@ -54,26 +56,48 @@ struct InnerTimeouts {
 
 pin_project! {
     /// The response of a [`CacheService`](super::CacheService).
+    ///
+    /// A hit is small and lies in it; what is sent on lies behind a pointer. axum moves it to the heap for every request.
     pub struct ResponseFuture<S, B, B2>
     where
         S: Service<Request<B>>,
         B2: Body,
     {
-        #[pin]
         state: State<S, B, B2>,
-        site: Option<Arc<Site>>,
     }
 }
 
+enum State<S, B, B2>
+where
+    S: Service<Request<B>>,
+    B2: Body,
+{
+    Answered(Option<Response<PageBody<B2>>>),
+    SentOn(Pin<Box<SentOn<S, B, B2>>>),
+}
+
 pin_project! {
-    #[project = StateProjection]
-    enum State<S, B, B2>
+    /// A request that is not answered at once.
+    struct SentOn<S, B, B2>
     where
         S: Service<Request<B>>,
         B2: Body,
     {
-        Answered { response: Option<Response<PageBody<B2>>> },
-        Seeking { seeking: Seeking, request: Option<Request<B>>, service: S, is_nested: bool },
+        #[pin]
+        stage: Stage<S, B, B2>,
+        shared: Arc<Shared<S>>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<S, B, B2>
+    where
+        S: Service<Request<B>>,
+        B2: Body,
+    {
+        Seeking { seeking: Seeking, request: Option<Request<B>>, is_nested: bool },
+        Readying { service: S, request: Option<Request<B>>, after: Option<After> },
         Running { #[pin] running: S::Future, after: Option<After> },
         Storing { storing: Storing, why: Forward, response: Option<Response<PageBody<B2>>> },
     }
@@ -81,7 +105,7 @@ pin_project! {
 
 impl<S, B, B2> ResponseFuture<S, B, B2>
 where
-    S: Service<Request<B>, Response = Response<B2>>,
+    S: Service<Request<B>, Response = Response<B2>> + Clone,
     B2: Body,
 {
     pub(super) fn answered(
@@ -91,85 +115,96 @@ where
         is_nested: bool,
     ) -> Self {
         mark_hit(&mut response, outcome, site, is_nested);
-        ResponseFuture { state: State::Answered { response: Some(response) }, site: None }
+        ResponseFuture { state: State::Answered(Some(response)) }
     }
 
-    pub(super) fn seek(seeking: Seeking, request: Request<B>, service: S, site: Arc<Site>, is_nested: bool) -> Self {
-        ResponseFuture {
-            state: State::Seeking { seeking, request: Some(request), service, is_nested },
-            site: Some(site),
-        }
+    pub(super) fn seek(seeking: Seeking, request: Request<B>, shared: Arc<Shared<S>>, is_nested: bool) -> Self {
+        Self::at(Stage::Seeking { seeking, request: Some(request), is_nested }, shared)
     }
 
-    pub(super) fn running(running: S::Future, after: After, site: Arc<Site>) -> Self {
-        ResponseFuture { state: State::Running { running, after: Some(after) }, site: Some(site) }
+    pub(super) fn send_on(request: Request<B>, after: After, shared: Arc<Shared<S>>) -> Self {
+        let service = shared.inner();
+        Self::at(Stage::Readying { service, request: Some(request), after: Some(after) }, shared)
+    }
+
+    fn at(stage: Stage<S, B, B2>, shared: Arc<Shared<S>>) -> Self {
+        ResponseFuture { state: State::SentOn(Box::pin(SentOn { stage, shared })) }
     }
 }
 
 impl<S, B, B2> Future for ResponseFuture<S, B, B2>
 where
-    S: Service<Request<B>, Response = Response<B2>>,
+    S: Service<Request<B>, Response = Response<B2>> + Clone,
+    B2: Body,
+{
+    type Output = Result<Response<PageBody<B2>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state {
+            State::Answered(response) => Poll::Ready(Ok(response.take().expect(POLLED_AGAIN))),
+            State::SentOn(sent_on) => sent_on.as_mut().poll(context),
+        }
+    }
+}
+
+impl<S, B, B2> Future for SentOn<S, B, B2>
+where
+    S: Service<Request<B>, Response = Response<B2>> + Clone,
     B2: Body,
 {
     type Output = Result<Response<PageBody<B2>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let failed = |after: &mut Option<After>, error| {
+            if let Some(after) = after.take() {
+                Outcome::Forwarded { why: after.why(), stored: Err(Reason::Handler) }.tell();
+            }
+            Poll::Ready(Err(error))
+        };
         loop {
-            let next = match this.state.as_mut().project() {
-                StateProjection::Answered { response } => {
-                    return Poll::Ready(Ok(response.take().expect(POLLED_AGAIN)));
-                }
-                StateProjection::Seeking { seeking, request, service, is_nested } => {
-                    match ready!(seeking.as_mut().poll(context)) {
+            let next = match this.stage.as_mut().project() {
+                StageProjection::Seeking { seeking, request, is_nested } => {
+                    let after = match ready!(seeking.as_mut().poll(context)) {
                         Ok(Sought::Found { page, ready, is_head, is_known, now }) => {
                             let mut response = answer(&page, &ready, is_head, is_known, now);
-                            let site = this.site.as_deref().expect(POLLED_AGAIN);
-                            mark_hit(&mut response, Outcome::hit(&page, now), site, *is_nested);
+                            mark_hit(&mut response, Outcome::hit(&page, now), &this.shared.site, *is_nested);
                             return Poll::Ready(Ok(response));
                         }
-                        Ok(Sought::Missing(visit, why)) => run(service, request, After::Store(visit, why)),
-                        Err(reason) => run(service, request, After::Pass(reason)),
-                    }
+                        Ok(Sought::Missing(visit, why)) => After::Store(visit, why),
+                        Err(reason) => After::Pass(reason),
+                    };
+                    Stage::Readying { service: this.shared.inner(), request: request.take(), after: Some(after) }
                 }
-                StateProjection::Running { running, after } => {
+                StageProjection::Readying { service, request, after } => {
+                    if let Err(error) = ready!(service.poll_ready(context)) {
+                        return failed(after, error);
+                    }
+                    let running = service.call(request.take().expect(POLLED_AGAIN));
+                    Stage::Running { running, after: after.take() }
+                }
+                StageProjection::Running { running, after } => {
                     let response = match ready!(running.poll(context)) {
                         Ok(response) => response,
-                        Err(error) => {
-                            if let Some(after) = after.take() {
-                                let outcome = Outcome::Forwarded { why: after.why(), stored: Err(Reason::Handler) };
-                                outcome.tell();
-                            }
-                            return Poll::Ready(Err(error));
-                        }
+                        Err(error) => return failed(after, error),
                     };
-                    let site = this.site.as_ref().expect(POLLED_AGAIN);
-                    match settle(response, after.take().expect(POLLED_AGAIN), site, context) {
+                    match settle(response, after.take().expect(POLLED_AGAIN), &this.shared.site, context) {
                         Settled::Answered(response) => return Poll::Ready(Ok(response)),
                         Settled::Storing(storing, why, response) => {
-                            State::Storing { storing, why, response: Some(response) }
+                            Stage::Storing { storing, why, response: Some(response) }
                         }
                     }
                 }
-                StateProjection::Storing { storing, why, response } => {
+                StageProjection::Storing { storing, why, response } => {
                     let stored = ready!(storing.as_mut().poll(context));
                     let mut response = response.take().expect(POLLED_AGAIN);
-                    let site = this.site.as_deref().expect(POLLED_AGAIN);
-                    Outcome::Forwarded { why: *why, stored }.report(&mut response, site);
+                    Outcome::Forwarded { why: *why, stored }.report(&mut response, &this.shared.site);
                     return Poll::Ready(Ok(response));
                 }
             };
-            this.state.set(next);
+            this.stage.set(next);
         }
     }
-}
-
-fn run<S, B, B2>(service: &mut S, request: &mut Option<Request<B>>, after: After) -> State<S, B, B2>
-where
-    S: Service<Request<B>>,
-    B2: Body,
-{
-    State::Running { running: service.call(request.take().expect(POLLED_AGAIN)), after: Some(after) }
 }
 
 /// What became of the inner service's response.

@@ -1,7 +1,8 @@
 //! The service a cache layer makes: it answers what it can at once, and sends the rest on to the inner service.
-//! One `Arc` and the inner service is all it holds, since axum clones it for every request.
+//! One `Arc` is all it holds, since axum clones it for every request.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response};
@@ -23,10 +24,40 @@ use super::visit::Visit;
 use crate::headers::is_tagged_further_out;
 
 /// Answers from the cache, or asks the inner service and stores what it may. Made by [`CacheLayer`](super::CacheLayer).
-#[derive(Clone, Debug)]
+///
+/// It is always ready. The inner service is cloned, made ready and called for a request that is sent on to it: a hit costs
+/// it nothing, and is answered even while it takes no more requests. So a limit on concurrent requests and what sheds load
+/// belong inside of the cache, both of them.
 pub struct CacheService<S> {
-    inner: S,
-    site: Arc<Site>,
+    shared: Arc<Shared<S>>,
+}
+
+/// What all clones of a service share.
+#[derive(Debug)]
+pub(super) struct Shared<S> {
+    /// Only ever locked to clone it. A lock, since it need not be `Sync`.
+    inner: Mutex<S>,
+    pub(super) site: Arc<Site>,
+}
+
+impl<S: Clone> Shared<S> {
+    /// An inner service for one request.
+    pub(super) fn inner(&self) -> S {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<S> Clone for CacheService<S> {
+    fn clone(&self) -> Self {
+        CacheService { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for CacheService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { inner, site } = &*self.shared;
+        f.debug_struct("CacheService").field("inner", inner).field("site", site).finish()
+    }
 }
 
 /// Left on a request by a layer that sends it on, for cache layers further in.
@@ -45,17 +76,15 @@ impl OuterLayer {
 
 impl<S> CacheService<S> {
     pub(super) fn new(inner: S, site: Arc<Site>) -> Self {
-        CacheService { inner, site }
+        CacheService { shared: Arc::new(Shared { inner: Mutex::new(inner), site }) }
     }
 
     /// The service inside.
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
-    /// The service inside.
-    pub fn into_inner(self) -> S {
-        self.inner
+    pub fn into_inner(self) -> S
+    where
+        S: Clone,
+    {
+        self.shared.inner()
     }
 }
 
@@ -69,17 +98,17 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, B, B2>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let site = &self.site;
+        let site = &self.shared.site;
         let facts = RequestFacts::of(request.headers());
         let address = match facts.check(&request).and_then(|()| site.address(&request, &facts)) {
             Ok(address) => address,
             Err(reason) => {
-                self.mark(&mut request);
+                mark(site, &mut request);
                 return self.send_on(request, After::Pass(reason));
             }
         };
@@ -93,79 +122,71 @@ where
         let Some(objects) = site.cache().backend().objects() else {
             let mut visit = Visit::new(&request, &address, key);
             visit.text = Some(address.to_owned());
-            self.mark(&mut request);
-            // The inner service that was made ready goes into the future, a fresh clone stays (tower's readiness rule).
-            let fresh = self.inner.clone();
-            let service = std::mem::replace(&mut self.inner, fresh);
-            let seeking = Box::pin(text_store::seek(Arc::clone(&self.site), Box::new(visit)));
-            return ResponseFuture::seek(seeking, request, service, Arc::clone(&self.site), is_nested);
+            mark(site, &mut request);
+            let seeking = Box::pin(text_store::seek(Arc::clone(site), Box::new(visit)));
+            return ResponseFuture::seek(seeking, request, Arc::clone(&self.shared), is_nested);
         };
 
         let is_head = request.method() == Method::HEAD;
         let now = site.cache().clock().now();
         let may_answer = |page: &Page| page.is_public || !facts.has_authorization;
         let seen = Seen::of(&request);
-        let object = objects.get(&key);
-        let why = match object.as_deref().and_then(as_shelf) {
-            None => Forward::UriMiss,
-            Some(shelf) => match shelf.find(is_head, Some(&seen), request.headers(), may_answer, now) {
-                Err(why) => why,
-                Ok(position) => {
-                    let (page, ready) = shelf.at(position);
-                    let hit = |ready: &Ready| {
-                        let is_known = facts.has_preconditions
-                            && is_known_to(
-                                request.headers(),
-                                page,
-                                ready,
-                                is_head,
-                                is_tagged_further_out(request.extensions()),
-                                now,
-                            );
-                        let response = answer(page, ready, is_head, is_known, now);
-                        ResponseFuture::answered(response, Outcome::hit(page, now), site, is_nested)
-                    };
-                    if let Some(ready) = ready {
-                        return hit(ready);
-                    }
-                    match Ready::of(page).map(Arc::new) {
-                        None => Forward::UriMiss,
-                        Some(ready) => {
-                            let answered = hit(&ready);
-                            if let Some(object) = &object {
-                                keep_ready(objects, &key, object, position, ready);
-                            }
-                            return answered;
-                        }
-                    }
-                }
-            },
-        };
+        let mut why = Forward::UriMiss;
+        let mut answered = None;
+        let mut made_ready = None;
+        objects.look(&key, &mut |object| {
+            let Some(shelf) = as_shelf(&**object) else { return };
+            let position = match shelf.find(is_head, Some(&seen), request.headers(), may_answer, now) {
+                Ok(position) => position,
+                Err(other) => return why = other,
+            };
+            let (page, ready) = shelf.at(position);
+            let mut hit = |ready: &Ready| {
+                let is_known = facts.has_preconditions && {
+                    let is_tagged_further_out = is_tagged_further_out(request.extensions());
+                    is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
+                };
+                let response = answer(page, ready, is_head, is_known, now);
+                answered = Some(ResponseFuture::answered(response, Outcome::hit(page, now), site, is_nested));
+            };
+            if let Some(ready) = ready {
+                hit(ready);
+            } else if let Some(ready) = Ready::of(page).map(Arc::new) {
+                hit(&ready);
+                made_ready = Some((Arc::clone(object), position, ready));
+            }
+        });
+        if let Some((object, position, ready)) = made_ready {
+            keep_ready(objects, &key, &object, position, ready);
+        }
+        if let Some(answered) = answered {
+            return answered;
+        }
         let visit = Box::new(Visit::new(&request, &address, key));
-        self.mark(&mut request);
+        mark(site, &mut request);
         self.send_on(request, After::Store(visit, why))
     }
 }
 
 impl<S> CacheService<S> {
-    /// Tells layers further in what this one has seen, a request that it does not answer for itself included: a page that
-    /// one of them kept in the same place would be found here without what the layers between add to it.
-    fn mark<B>(&self, request: &mut Request<B>) {
-        if request.extensions().get::<OriginalUrl>().is_none() {
-            let url = OriginalUrl(original_uri(request).clone());
-            request.extensions_mut().insert(url);
-        }
-        let further_out = request.extensions_mut().remove::<OuterLayer>().map(Arc::new);
-        request.extensions_mut().insert(OuterLayer { site: Arc::clone(&self.site), further_out });
-    }
-
-    fn send_on<B, B2>(&mut self, request: Request<B>, after: After) -> ResponseFuture<S, B, B2>
+    fn send_on<B, B2>(&self, request: Request<B>, after: After) -> ResponseFuture<S, B, B2>
     where
-        S: Service<Request<B>, Response = Response<B2>>,
+        S: Service<Request<B>, Response = Response<B2>> + Clone,
         B2: Body,
     {
-        ResponseFuture::running(self.inner.call(request), after, Arc::clone(&self.site))
+        ResponseFuture::send_on(request, after, Arc::clone(&self.shared))
     }
+}
+
+/// Tells layers further in what this one has seen, a request that it does not answer for itself included: a page that
+/// one of them kept in the same place would be found here without what the layers between add to it.
+fn mark<B>(site: &Arc<Site>, request: &mut Request<B>) {
+    if request.extensions().get::<OriginalUrl>().is_none() {
+        let url = OriginalUrl(original_uri(request).clone());
+        request.extensions_mut().insert(url);
+    }
+    let further_out = request.extensions_mut().remove::<OuterLayer>().map(Arc::new);
+    request.extensions_mut().insert(OuterLayer { site: Arc::clone(site), further_out });
 }
 
 impl After {

@@ -31,6 +31,13 @@ impl Entry {
         Entry::Bytes(Arc::new(Item { stored, expires_at }))
     }
 
+    pub(super) fn as_object(&self) -> Option<&Arc<dyn Object>> {
+        match self {
+            Entry::Object(object) => Some(object),
+            Entry::Bytes(_) => None,
+        }
+    }
+
     pub(super) fn expires_at(&self) -> Timestamp {
         match self {
             Entry::Bytes(item) => item.expires_at,

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 
 use super::entry::Entry;
 
@@ -31,6 +31,15 @@ struct Hot {
     entry: Entry,
 }
 
+/// An entry that was found here. It stays what it is for as long as this is held, whatever the writers do meanwhile.
+pub(super) struct Held(Guard<Option<Arc<Hot>>>);
+
+impl Held {
+    pub(super) fn entry(&self) -> Option<&Entry> {
+        self.0.as_ref().map(|hot| &hot.entry)
+    }
+}
+
 impl HotSet {
     pub(super) fn new() -> Self {
         HotSet { places: (0..PLACES).map(|_| ArcSwapOption::empty()).collect() }
@@ -41,9 +50,9 @@ impl HotSet {
         &self.places[(hash >> 32) as usize % PLACES]
     }
 
-    pub(super) fn get(&self, key: &[u8], hash: u64) -> Option<Entry> {
-        let hot = self.place(hash).load();
-        hot.as_ref().filter(|hot| *hot.key == *key).map(|hot| hot.entry.clone())
+    pub(super) fn get(&self, key: &[u8], hash: u64) -> Option<Held> {
+        let held = self.place(hash).load();
+        held.as_ref().is_some_and(|hot| *hot.key == *key).then_some(Held(held))
     }
 
     /// In a writer's turn of `key` only.

@@ -16,7 +16,7 @@ use super::{Backend, Objects, Reply, Stored, counted};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use entry::{Entry, OVERHEAD};
-use hot::{HotSet, LONGEST_HOT_KEY, is_sampled};
+use hot::{Held, HotSet, LONGEST_HOT_KEY, is_sampled};
 
 pub use builder::MemoryBuilder;
 
@@ -143,18 +143,19 @@ impl Store {
         self.writers[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The entry, dead or alive: from the hot set if it is there, else from the table.
-    fn look_up(&self, key: &[u8]) -> Option<Entry> {
+    /// Shows the entry, dead or alive, to `see`: from the hot set if it is there, else from the table.
+    fn look_up<R>(&self, key: &[u8], see: impl FnOnce(&Entry) -> R) -> Option<R> {
         let hash = self.hasher.hash_one(key);
-        let hot = self.hot.get(key, hash);
-        if hot.is_some() && !is_sampled() {
-            return hot;
+        let is_sampled = is_sampled();
+        let hot = if is_sampled { None } else { self.hot.get(key, hash) };
+        if let Some(entry) = hot.as_ref().and_then(Held::entry) {
+            return Some(see(entry));
         }
         let entry = self.table.get(key)?;
-        if hot.is_none() && key.len() <= LONGEST_HOT_KEY && is_sampled() {
+        if is_sampled && key.len() <= LONGEST_HOT_KEY && self.hot.get(key, hash).is_none() {
             self.make_hot(key, hash);
         }
-        Some(entry)
+        Some(see(&entry))
     }
 
     /// Takes an entry into the hot set, unless a writer is at work.
@@ -193,7 +194,7 @@ impl Store {
 
     /// The live value, as a reader sees it. A dead one that is met is removed.
     fn read(&self, key: &[u8]) -> Option<Arc<entry::Item>> {
-        let Entry::Bytes(item) = self.look_up(key)? else { return None };
+        let Entry::Bytes(item) = self.look_up(key, Entry::clone)? else { return None };
         if item.expires_at > self.clock.now() {
             return Some(item);
         }

@@ -12,10 +12,12 @@ use crate::backend::{Change, Object, Objects};
 impl Objects for Store {
     fn get(&self, key: &[u8]) -> Option<Arc<dyn Object>> {
         debug_assert_eq!(key.first(), Some(&OBJECT), "an object's key begins with 0xFF");
-        match self.look_up(key)? {
-            Entry::Object(object) => Some(object),
-            Entry::Bytes(_) => None,
-        }
+        self.look_up(key, |entry| entry.as_object().cloned()).flatten()
+    }
+
+    /// `see` must not call the store again.
+    fn look(&self, key: &[u8], see: &mut dyn FnMut(&Arc<dyn Object>)) {
+        self.look_up(key, |entry| entry.as_object().map(see));
     }
 
     /// `change` runs in the writer's turn: it must not call the store again.
@@ -60,9 +62,6 @@ impl Objects for Store {
 impl Store {
     /// The object in the table, for writers in their turn.
     fn present_object(&self, key: &[u8]) -> Option<Arc<dyn Object>> {
-        match self.table.get(key)? {
-            Entry::Object(object) => Some(object),
-            Entry::Bytes(_) => None,
-        }
+        self.table.get(key)?.as_object().cloned()
     }
 }
