@@ -47,9 +47,17 @@ pub(super) fn answer<B: Body>(
         headers = not_modified_headers(&headers);
         (StatusCode::NOT_MODIFIED, Bytes::new())
     } else if is_head {
+        if page.status == StatusCode::NO_CONTENT {
+            // There is no content whose length could be told (RFC 9110, section 8.6).
+            headers.remove(CONTENT_LENGTH);
+        } else if !ready.says_length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(ready.body.len() as u64));
+        }
         (page.status, Bytes::new())
     } else {
-        headers.remove(CONTENT_LENGTH);
+        if !ready.says_length {
+            headers.remove(CONTENT_LENGTH);
+        }
         (page.status, ready.body.clone())
     };
     let mut response = Response::new(PageBody::whole(body));

@@ -61,8 +61,9 @@ impl Fill {
         }
         let variant = prefix.len();
         let is_stored = policy::stored_headers(&parts.headers);
-        // A HEAD's length is that of the body it does not have; nothing else could tell it later.
-        write_head(&mut prefix, &parts.headers, |name| is_stored(name) || (visit.is_head && *name == CONTENT_LENGTH));
+        // A HEAD's length is that of the body it does not have; nothing else could tell it later. That of a GET's body is
+        // known, but layers further out shall find one on a hit exactly where they found one on the miss.
+        write_head(&mut prefix, &parts.headers, |name| is_stored(name) || *name == CONTENT_LENGTH);
         let facts = PageFacts {
             stored_at: now,
             expires_at: now.after(lifetime),

@@ -10,7 +10,7 @@ use crate::headers::date::http_date;
 
 /// Common names by their position, counted from 1; 0 is a name written out. Only ever append: stored pages hold the
 /// positions.
-static NAMES: [HeaderName; 40] = [
+static NAMES: [HeaderName; 41] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     header::EXPIRES,
@@ -51,6 +51,7 @@ static NAMES: [HeaderName; 40] = [
     header::HOST,
     header::ORIGIN,
     header::USER_AGENT,
+    header::CONTENT_LENGTH,
 ];
 
 /// Common values by their position, counted from 2; 0 is a value written out, 1 a date. Only ever append.

@@ -43,6 +43,11 @@ impl<'a> Pieces<'a> {
     }
 
     pub(super) fn number(&mut self) -> Option<u64> {
+        // Nearly every number is one byte.
+        if let Some(byte @ 0..0x80) = self.bytes.get(self.position) {
+            self.position += 1;
+            return Some(u64::from(*byte));
+        }
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let [byte] = self.array()?;

@@ -146,8 +146,7 @@ where
                     let is_tagged_further_out = is_tagged_further_out(request.extensions());
                     is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
                 };
-                let response = answer(page, ready, is_head, is_known, now);
-                answered = Some(ResponseFuture::answered(response, Outcome::hit(page, now), site, is_nested));
+                answered = Some((answer(page, ready, is_head, is_known, now), Outcome::hit(page, now)));
             };
             if let Some(ready) = ready {
                 hit(ready);
@@ -159,8 +158,8 @@ where
         if let Some((object, position, ready)) = made_ready {
             keep_ready(objects, &key, &object, position, ready);
         }
-        if let Some(answered) = answered {
-            return answered;
+        if let Some((response, outcome)) = answered {
+            return ResponseFuture::answered(response, outcome, site, is_nested);
         }
         let visit = Box::new(Visit::new(&request, &address, key));
         mark(site, &mut request);

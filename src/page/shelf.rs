@@ -6,7 +6,6 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderValue};
 
 use super::frame::Page;
@@ -41,6 +40,8 @@ struct Shelved {
 /// A head that only has to be cloned, and the body beside it.
 pub(crate) struct Ready {
     pub(crate) head: HeaderMap,
+    /// The response had a `Content-Length`, so its hits have it; else the one in `head` is but a place.
+    pub(crate) says_length: bool,
     pub(crate) body: Bytes,
 }
 
@@ -53,9 +54,9 @@ impl Shelved {
 impl Ready {
     /// The head of a page as [`answer`](super::answer::answer) wants it. `None` if what was stored makes no head.
     ///
-    /// `Age` comes first, where it is overwritten without a look-up. A `Content-Length` comes last: it leaves a hit's head
-    /// with room for one more header when it is taken out, and axum adds that very header behind every route (to grow a
-    /// map of exactly its size cost a third of a hit inside a router). A HEAD page has its own.
+    /// `Age` comes first, where it is overwritten without a look-up. Where the response had no `Content-Length`, one that
+    /// says nothing comes last: it leaves a hit's head with room for one more header when it is taken out, and axum adds
+    /// that very header behind every route (to grow a map of exactly its size cost a third of a hit inside a router).
     pub(crate) fn of(page: &Page) -> Option<Self> {
         let stored = read_head(&page.head())?;
         let mut head = HeaderMap::with_capacity(stored.len() + 2);
@@ -64,12 +65,13 @@ impl Ready {
             head.append(name, value.clone());
         });
         let body = page.body();
-        // A 204 has no content whose length could be told (RFC 9110, section 8.6).
-        if !page.is_head && page.status != StatusCode::NO_CONTENT {
-            head.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
+        let says_length = page.is_head || head.contains_key(CONTENT_LENGTH);
+        if !page.is_head {
+            let length = if says_length { HeaderValue::from(body.len() as u64) } else { HeaderValue::from_static("0") };
+            head.insert(CONTENT_LENGTH, length);
         }
         // A clone has no room to spare, where the original may have half as much again.
-        Some(Ready { head: head.clone(), body })
+        Some(Ready { head: head.clone(), says_length, body })
     }
 
     /// Measured as resident bytes for each of 200,000 pages (`benches/memory`): a map keeps 104 bytes for a header, values

@@ -121,6 +121,7 @@ fn compare(variant: &[u8], seen: Option<&Seen<'_>>, request_headers: &HeaderMap)
     if !is_seen_alike {
         return Some(false);
     }
+    let has_each_once = request_headers.len() == request_headers.keys_len();
     while !pieces.is_at_end() {
         let name = read_name(&mut pieces)?;
         let goes_by_language =
@@ -130,19 +131,30 @@ fn compare(variant: &[u8], seen: Option<&Seen<'_>>, request_headers: &HeaderMap)
             (None, Some(false)) | (Some(_), Some(true)) => return Some(false),
             (Some(count), None | Some(false)) => count,
         };
+        // To ask for the one line takes half as long as to go through all lines.
+        if has_each_once {
+            let line = match name {
+                Name::Common(name) => request_headers.get(name),
+                Name::WrittenOut(name) => request_headers.get(name),
+            };
+            let is_alike = match (count, line) {
+                (0, None) => true,
+                (1, Some(line)) => is_value(&read_value(&mut pieces)?, line),
+                _ => false,
+            };
+            if !is_alike {
+                return Some(false);
+            }
+            continue;
+        }
         let lines = match name {
             Name::Common(name) => request_headers.get_all(name),
             Name::WrittenOut(name) => request_headers.get_all(name),
         };
         let mut lines = lines.iter();
         for _ in 0..count {
-            let line = lines.next().map(HeaderValue::as_bytes);
-            let is_alike = match read_value(&mut pieces)? {
-                Value::WrittenOut(value) => line == Some(value),
-                Value::Common(value) => line == Some(value.as_bytes()),
-                Value::Date(date) => line == Some(http_date(date).as_bytes()),
-            };
-            if !is_alike {
+            let value = read_value(&mut pieces)?;
+            if !lines.next().is_some_and(|line| is_value(&value, line)) {
                 return Some(false);
             }
         }
@@ -151,4 +163,12 @@ fn compare(variant: &[u8], seen: Option<&Seen<'_>>, request_headers: &HeaderMap)
         }
     }
     Some(true)
+}
+
+fn is_value(stored: &Value<'_>, line: &HeaderValue) -> bool {
+    match stored {
+        Value::WrittenOut(value) => line.as_bytes() == *value,
+        Value::Common(value) => line.as_bytes() == value.as_bytes(),
+        Value::Date(date) => *line == http_date(*date),
+    }
 }

@@ -182,3 +182,25 @@ async fn a_refused_response_is_passed_on_untouched() {
         assert_eq!(answer.headers, crate::world::header_map(&[("age", "3")]));
     }
 }
+
+#[tokio::test]
+async fn a_hit_has_a_content_length_exactly_where_the_miss_had_one() {
+    for (said, hits) in [(None, ""), (Some("8"), "8")] {
+        for world in worlds() {
+            let handler = match said {
+                Some(length) => Handler::saying(&[("content-length", length)]),
+                None => Handler::saying(&[]),
+            };
+            let site = world.around(&handler);
+            let miss = ask(&site, get(HOME)).await;
+            for _ in 0..3 {
+                let hit = ask(&site, get(HOME)).await;
+                assert!(hit.is_hit());
+                assert_eq!(hit.headers.get_all("content-length").iter().count(), usize::from(said.is_some()));
+                assert_eq!((hit.header("content-length"), hit.text()), (hits, "answer 1"), "{}", world.name);
+                assert_eq!(hit.header("content-length"), miss.header("content-length"), "{}", world.name);
+            }
+            assert_eq!(ask(&site, head(HOME)).await.header("content-length"), "8", "{}", world.name);
+        }
+    }
+}

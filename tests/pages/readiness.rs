@@ -134,3 +134,49 @@ async fn a_hit_keeps_no_place_in_a_limit() {
         assert_eq!(handler.calls(), 11, "{}", world.name);
     }
 }
+
+/// Counts its clones, and is never ready once it has been called.
+#[derive(Default)]
+struct Once {
+    clones: Arc<AtomicUsize>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Clone for Once {
+    fn clone(&self) -> Self {
+        self.clones.fetch_add(1, Ordering::SeqCst);
+        Once { clones: Arc::clone(&self.clones), calls: Arc::clone(&self.calls) }
+    }
+}
+
+impl Service<Plain> for Once {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if self.calls.load(Ordering::SeqCst) > 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn call(&mut self, _: Plain) -> Self::Future {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        ready(Ok(page("answer")))
+    }
+}
+
+#[tokio::test]
+async fn a_hit_needs_no_inner_service_and_clones_none() {
+    for world in worlds() {
+        let once = Once::default();
+        let site = world.site().layer(once.clone());
+        ask(&site, get(HOME)).await;
+        let clones = once.clones.load(Ordering::SeqCst);
+        for _ in 0..20 {
+            let answer = tokio::time::timeout(Duration::from_secs(30), ask(&site, get(HOME))).await;
+            assert!(answer.expect("a hit waits for nobody").is_hit(), "{}", world.name);
+        }
+        assert_eq!(once.clones.load(Ordering::SeqCst), clones, "{}", world.name);
+        let miss = site.clone().oneshot(get("http://a/other"));
+        assert!(tokio::time::timeout(Duration::from_millis(50), miss).await.is_err(), "a miss waits until it is ready");
+    }
+}
