@@ -2,8 +2,9 @@
 //! router. Run it with `cargo bench --bench hit`; `-- --http` adds requests over loopback, `-- --only NAME` serves one
 //! contestant for a profiler.
 //!
-//! One process, interleaved rounds. Each round times every contestant on the same prepared requests, and each ratio is
-//! taken within a round; what is printed are medians. A request's life is: clone the service (as axum and hyper do),
+//! One process, interleaved rounds. Each round times every contestant on the same prepared requests, in short batches that
+//! take turns; its time is that of the batch in the middle, since one that was interrupted says nothing of a hit. Each
+//! ratio is taken within a round; what is printed are medians. A request's life is: clone the service (as axum and hyper do),
 //! `poll_ready`, `call`, read the body to its end, drop the response. Making the request is not in it.
 
 #[path = "hit/contestants.rs"]
@@ -48,12 +49,13 @@ fn compare(body: usize, rounds: usize) {
     let mut alone = vec![Vec::new(); contestants.len()];
     let mut in_two = vec![Vec::new(); contestants.len()];
     for round in 0..=rounds {
-        for (position, contestant) in contestants.iter().enumerate() {
-            let (one, two) = (time_alone(contestant), time_in_two(contestant));
-            // The first round warms up.
-            if round > 0 {
-                alone[position].push(one);
-                in_two[position].push(two);
+        let one = time_alone(&contestants);
+        let two: Vec<f64> = contestants.iter().map(time_in_two).collect();
+        // The first round warms up.
+        if round > 0 {
+            for position in 0..contestants.len() {
+                alone[position].push(one[position]);
+                in_two[position].push(two[position]);
             }
         }
     }
@@ -81,42 +83,43 @@ fn compare(body: usize, rounds: usize) {
     }
 }
 
-/// Nanoseconds per request of one task.
-fn time_alone(contestant: &Contestant) -> f64 {
-    let mut spent = Duration::ZERO;
+/// Nanoseconds per request of one task, for each contestant.
+fn time_alone(contestants: &[Contestant]) -> Vec<f64> {
+    let mut times = vec![Vec::with_capacity(BATCHES); contestants.len()];
     for _ in 0..BATCHES {
-        let requests = contestant.requests(BATCH);
-        let started = Instant::now();
-        contestant.answer(requests);
-        spent += started.elapsed();
+        for (contestant, times) in contestants.iter().zip(&mut times) {
+            let requests = contestant.requests(BATCH);
+            let started = Instant::now();
+            contestant.answer(requests);
+            times.push(per_request(started.elapsed()));
+        }
     }
-    per_request(spent)
+    times.iter().map(|times| median(times)).collect()
 }
 
 /// Nanoseconds per request of each of two tasks that ask at the same time.
 fn time_in_two(contestant: &Contestant) -> f64 {
     let barrier = Barrier::new(2);
-    let spent = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let task = || {
-            let mut spent = Duration::ZERO;
+            let mut times = Vec::with_capacity(BATCHES);
             for _ in 0..BATCHES {
                 let requests = contestant.requests(BATCH);
                 barrier.wait();
                 let started = Instant::now();
                 contestant.answer(requests);
-                spent += started.elapsed();
+                times.push(per_request(started.elapsed()));
             }
-            spent
+            median(&times)
         };
         let tasks = [scope.spawn(task), scope.spawn(task)];
         let [one, two] = tasks.map(|task| task.join().expect("a task that measures does not panic"));
-        (one + two) / 2
-    });
-    per_request(spent)
+        (one + two) / 2.0
+    })
 }
 
-fn per_request(spent: Duration) -> f64 {
-    spent.as_nanos() as f64 / (BATCH * BATCHES) as f64
+fn per_request(batch: Duration) -> f64 {
+    batch.as_nanos() as f64 / BATCH as f64
 }
 
 fn ratios(times: &[f64], base: &[f64]) -> Vec<f64> {
