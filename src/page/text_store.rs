@@ -97,7 +97,7 @@ fn new_generation() -> u64 {
 /// What seeking found.
 pub(crate) enum Sought {
     /// The page, ready to be answered.
-    Found { page: Page, ready: Ready, is_head: bool, is_known: bool, now: Timestamp },
+    Found { page: Page, ready: Box<Ready>, is_head: bool, is_known: bool, now: Timestamp },
     /// None; the visit goes back.
     Missing(Box<Visit>, Forward),
 }
@@ -114,7 +114,7 @@ pub(crate) async fn try_seek(site: &Site, visit: Box<Visit>) -> Result<Sought, E
         Ok((Some(ready), page, now)) => {
             let is_head = visit.is_head;
             let is_known = is_known_to(&visit.headers, &page, &ready, is_head, visit.is_tagged_further_out, now);
-            Sought::Found { page, ready, is_head, is_known, now }
+            Sought::Found { page, ready: Box::new(ready), is_head, is_known, now }
         }
         Ok((None, ..)) => Sought::Missing(visit, Forward::UriMiss),
         Err(why) => Sought::Missing(visit, why),
