@@ -1,0 +1,414 @@
+//! The connections to a database: opened when first needed, and every statement run to its end even if nobody waits for its
+//! answer any more. The backend sends its statements through here.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
+use sqlx::pool::PoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+
+use super::dialect::{Sql, Vendor};
+use super::problem::{Trouble, is_undone, lost_its_connection};
+
+/// How often a statement is tried again that others undid.
+const MOST_UNDONE: u32 = 8;
+/// How often a statement is tried again whose connection was gone.
+const MOST_LOST: u32 = 3;
+/// A connection that was idle for longer is asked whether it is still alive before it is used.
+const SURELY_ALIVE: Duration = Duration::from_secs(1);
+
+/// Where the database is.
+#[derive(Clone)]
+pub(super) enum Source {
+    Sqlite(Box<SqliteConnectOptions>),
+    Postgres(Box<PgConnectOptions>),
+    MySql(Box<MySqlConnectOptions>),
+}
+
+/// An argument of a statement.
+#[derive(Clone, Debug)]
+pub(super) enum Arg {
+    /// What the column `cache_key` is compared with by `{is_key}`.
+    Key(String),
+    /// The keys that a row has one of.
+    Keys(Vec<String>),
+    Text(String),
+    Number(i64),
+}
+
+impl From<&str> for Arg {
+    fn from(text: &str) -> Self {
+        Arg::Text(text.to_owned())
+    }
+}
+
+/// A statement, its arguments, and how it may be run.
+#[derive(Clone)]
+pub(super) struct Statement {
+    pub(super) sql: Sql,
+    pub(super) args: Vec<Arg>,
+    /// Whether it does no harm to run it twice.
+    pub(super) is_repeatable: bool,
+    /// Whether the database shall remember it: not where the text depends on the number of keys.
+    pub(super) is_lasting: bool,
+}
+
+impl Statement {
+    pub(super) fn new(sql: &Sql, args: impl Into<Vec<Arg>>) -> Self {
+        Statement { sql: Arc::clone(sql), args: args.into(), is_repeatable: true, is_lasting: true }
+    }
+
+    /// One that must not be run twice.
+    pub(super) fn once(mut self) -> Self {
+        self.is_repeatable = false;
+        self
+    }
+
+    /// One whose text is hardly ever the same.
+    pub(super) fn passing(mut self) -> Self {
+        self.is_lasting = false;
+        self
+    }
+}
+
+/// The columns `cache_key` and `value` of a row.
+pub(super) type KeyAndValue = (Vec<u8>, Vec<u8>);
+
+/// What is done on a connection.
+enum Work {
+    Write(Statement),
+    Read(Statement),
+    Count(Statement),
+    /// Several statements without arguments, all or none where the database can undo them.
+    Script(Vec<String>),
+}
+
+enum Outcome {
+    Changed(u64),
+    Rows(Vec<KeyAndValue>),
+    Number(i64),
+}
+
+#[derive(Clone)]
+enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+    MySql(MySqlPool),
+}
+
+/// How connections are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The largest number of connections.
+    pub(super) size: u32,
+    /// How long a call waits for a connection, its opening included.
+    pub(super) wait: Duration,
+    /// How long a statement may take. Its connection is closed then.
+    pub(super) statement: Duration,
+}
+
+impl Limits {
+    /// How long a statement may take that works on the whole table.
+    fn at_length(self) -> Duration {
+        self.statement.saturating_mul(20)
+    }
+}
+
+/// The connections to one database.
+pub(super) struct Connections {
+    source: Source,
+    limits: Limits,
+    is_in_memory: bool,
+    pool: Mutex<Option<Pool>>,
+    /// SQLite lets one connection write at a time and has the others ask again and again; here they queue instead.
+    writer: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Connections {
+    pub(super) fn new(source: Source, limits: Limits, is_in_memory: bool) -> Self {
+        Connections { source, limits, is_in_memory, pool: Mutex::default(), writer: Arc::default() }
+    }
+
+    pub(super) fn vendor(&self) -> Vendor {
+        match self.source {
+            Source::Sqlite(_) => Vendor::Sqlite,
+            Source::Postgres(_) => Vendor::Postgres,
+            Source::MySql(_) => Vendor::MySql,
+        }
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.is_in_memory
+    }
+
+    /// How many rows a statement changed.
+    pub(super) async fn write(&self, statement: Statement) -> Result<u64, Trouble> {
+        match self.run(Work::Write(statement), self.limits.statement).await? {
+            Outcome::Changed(rows) => Ok(rows),
+            Outcome::Rows(_) | Outcome::Number(_) => Ok(0),
+        }
+    }
+
+    /// The same, for one that may change the whole table and take its time.
+    pub(super) async fn write_at_length(&self, statement: Statement) -> Result<u64, Trouble> {
+        match self.run(Work::Write(statement), self.limits.at_length()).await? {
+            Outcome::Changed(rows) => Ok(rows),
+            Outcome::Rows(_) | Outcome::Number(_) => Ok(0),
+        }
+    }
+
+    /// The rows that a statement finds.
+    pub(super) async fn read(&self, statement: Statement) -> Result<Vec<KeyAndValue>, Trouble> {
+        match self.run(Work::Read(statement), self.limits.statement).await? {
+            Outcome::Rows(rows) => Ok(rows),
+            Outcome::Changed(_) | Outcome::Number(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The one number that a statement answers.
+    pub(super) async fn count(&self, statement: Statement) -> Result<i64, Trouble> {
+        match self.run(Work::Count(statement), self.limits.statement).await? {
+            Outcome::Number(number) => Ok(number),
+            Outcome::Changed(_) | Outcome::Rows(_) => Ok(0),
+        }
+    }
+
+    /// Runs several statements.
+    pub(super) async fn script(&self, statements: Vec<String>) -> Result<(), Trouble> {
+        self.run(Work::Script(statements), self.limits.at_length()).await.map(|_| ())
+    }
+
+    /// Closes all connections; the next statement opens new ones. A database in memory would be gone, and stays.
+    pub(super) async fn close(&self) {
+        let pool = if self.is_in_memory { None } else { self.lock_pool().take() };
+        match pool {
+            Some(Pool::Sqlite(pool)) => pool.close().await,
+            Some(Pool::Postgres(pool)) => pool.close().await,
+            Some(Pool::MySql(pool)) => pool.close().await,
+            None => {}
+        }
+    }
+
+    fn lock_pool(&self) -> std::sync::MutexGuard<'_, Option<Pool>> {
+        // Nothing that holds it can leave it half changed.
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pool; it connects nothing yet, and needs an async runtime around it.
+    fn pool(&self) -> Pool {
+        let Limits { size, wait, .. } = self.limits;
+        let open = || match &self.source {
+            Source::Sqlite(options) if self.is_in_memory => {
+                // The database lives as long as its one connection does.
+                let kept = quiet(PoolOptions::new()).max_connections(1).acquire_timeout(wait);
+                let kept = kept.idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+                Pool::Sqlite(kept.connect_lazy_with((**options).clone().disable_statement_logging()))
+            }
+            Source::Sqlite(options) => {
+                let pool = pool_options(size, wait);
+                Pool::Sqlite(pool.connect_lazy_with((**options).clone().disable_statement_logging()))
+            }
+            Source::Postgres(options) => {
+                let pool = pool_options(size, wait);
+                Pool::Postgres(pool.connect_lazy_with((**options).clone().disable_statement_logging()))
+            }
+            Source::MySql(options) => {
+                let pool = pool_options(size, wait);
+                Pool::MySql(pool.connect_lazy_with((**options).clone().disable_statement_logging()))
+            }
+        };
+        self.lock_pool().get_or_insert_with(open).clone()
+    }
+
+    fn run(&self, work: Work, limit: Duration) -> ToItsEnd<Result<Outcome, Trouble>> {
+        let (pool, is_sqlite) = (self.pool(), self.vendor() == Vendor::Sqlite);
+        let writes = matches!(work, Work::Write(_) | Work::Script(_));
+        let writer = (is_sqlite && writes).then(|| Arc::clone(&self.writer));
+        let limit = (!self.is_in_memory).then_some(limit);
+        ToItsEnd(Some(Box::pin(async move {
+            let _writing = match writer {
+                Some(writer) => Some(writer.lock_owned().await),
+                None => None,
+            };
+            let begun = tokio::time::Instant::now();
+            let (mut undone, mut lost) = (0, 0);
+            loop {
+                let trouble = match pool.try_once(&work, limit).await {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(trouble) => trouble,
+                };
+                let is_in_time = limit.is_none_or(|limit| begun.elapsed() < limit);
+                if is_undone(&trouble) && is_in_time && undone < MOST_UNDONE {
+                    undone += 1;
+                    tokio::time::sleep(pause(undone)).await;
+                } else if lost_its_connection(&trouble) && work.is_repeatable() && lost < MOST_LOST {
+                    lost += 1;
+                } else {
+                    return Err(trouble);
+                }
+            }
+        })))
+    }
+}
+
+/// The pause before a statement is tried again that others undid: longer each time, and not the same for all of them.
+fn pause(attempt: u32) -> Duration {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    let most = 1_000_u64 << attempt.min(6);
+    Duration::from_micros(most / 2 + RandomState::new().build_hasher().finish() % most)
+}
+
+/// Without a warning for each call that waited: a database that is down is told once, by who decides that it is.
+fn quiet<DB: sqlx::Database>(pool: PoolOptions<DB>) -> PoolOptions<DB> {
+    match "off".parse() {
+        Ok(level) => pool.acquire_slow_level(level),
+        Err(_) => pool,
+    }
+}
+
+fn pool_options<DB: sqlx::Database>(size: u32, wait: Duration) -> PoolOptions<DB> {
+    quiet(PoolOptions::new()).max_connections(size).acquire_timeout(wait).test_before_acquire(false).before_acquire(
+        |connection: &mut DB::Connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > SURELY_ALIVE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        },
+    )
+}
+
+impl Work {
+    fn is_repeatable(&self) -> bool {
+        match self {
+            Work::Write(statement) | Work::Read(statement) | Work::Count(statement) => statement.is_repeatable,
+            Work::Script(_) => false,
+        }
+    }
+}
+
+impl Pool {
+    async fn try_once(&self, work: &Work, limit: Option<Duration>) -> Result<Outcome, Trouble> {
+        macro_rules! within_limit {
+            ($pool:ident, $perform:ident) => {{
+                let mut connection = $pool.acquire().await?;
+                let Some(limit) = limit else { return Ok($perform(&mut connection, work).await?) };
+                // The result is bound first: the future that borrows the connection is gone then.
+                let outcome = tokio::time::timeout(limit, $perform(&mut connection, work)).await;
+                match outcome {
+                    Ok(outcome) => Ok(outcome?),
+                    Err(_) => {
+                        connection.close_on_drop();
+                        Err(Trouble::Late)
+                    }
+                }
+            }};
+        }
+        match self {
+            Pool::Sqlite(pool) => within_limit!(pool, perform_on_sqlite),
+            Pool::Postgres(pool) => within_limit!(pool, perform_on_postgres),
+            Pool::MySql(pool) => within_limit!(pool, perform_on_mysql),
+        }
+    }
+}
+
+/// The same work on the connection of each database; only how arguments are bound differs.
+macro_rules! perform {
+    ($name:ident, $database:ty, |$query:ident, $arg:ident| $bind:expr) => {
+        async fn $name(
+            connection: &mut <$database as sqlx::Database>::Connection,
+            work: &Work,
+        ) -> Result<Outcome, sqlx::Error> {
+            let query = |statement: &Statement| {
+                let sql = AssertSqlSafe(Arc::clone(&statement.sql));
+                let mut $query = sqlx::query::<$database>(sql).persistent(statement.is_lasting);
+                for $arg in &statement.args {
+                    $query = $bind;
+                }
+                $query
+            };
+            match work {
+                Work::Write(statement) => {
+                    let done = query(statement).execute(connection).await?;
+                    Ok(Outcome::Changed(done.rows_affected()))
+                }
+                Work::Read(statement) => {
+                    let rows = query(statement).fetch_all(connection).await?;
+                    // Unchecked: a table of Django's may have text of another width or collation. Bytes are bytes.
+                    let row = |row: &<$database as sqlx::Database>::Row| {
+                        Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?))
+                    };
+                    Ok(Outcome::Rows(rows.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
+                }
+                Work::Count(statement) => {
+                    let row = query(statement).fetch_one(connection).await?;
+                    Ok(Outcome::Number(row.try_get_unchecked(0)?))
+                }
+                Work::Script(statements) => {
+                    let mut transaction = connection.begin().await?;
+                    for statement in statements {
+                        sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
+                    }
+                    transaction.commit().await?;
+                    Ok(Outcome::Changed(0))
+                }
+            }
+        }
+    };
+}
+
+perform!(perform_on_sqlite, sqlx::Sqlite, |query, arg| match arg {
+    Arg::Key(text) | Arg::Text(text) => query.bind(text.as_str()),
+    Arg::Keys(keys) => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
+    Arg::Number(number) => query.bind(*number),
+});
+
+perform!(perform_on_postgres, sqlx::Postgres, |query, arg| match arg {
+    Arg::Key(text) | Arg::Text(text) => query.bind(text.as_str()),
+    Arg::Keys(keys) => query.bind(keys.as_slice()),
+    Arg::Number(number) => query.bind(*number),
+});
+
+perform!(perform_on_mysql, sqlx::MySql, |query, arg| match arg {
+    Arg::Text(text) => query.bind(text.as_str()),
+    // Once to find the row, once to compare byte by byte.
+    Arg::Key(text) => query.bind(text.as_str()).bind(text.as_str()),
+    Arg::Keys(keys) => keys.iter().chain(keys).fold(query, |query, key| query.bind(key.as_str())),
+    Arg::Number(number) => query.bind(*number),
+});
+
+/// A future that goes on by itself where it is dropped in the middle: a statement that was sent is answered, and a connection
+/// that was begun to be opened is there for the next call. So no answer is ever left on a connection for somebody else, and
+/// callers with little patience still get a connection in the end.
+struct ToItsEnd<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
+impl<T: Send + 'static> Future for ToItsEnd<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let Some(future) = &mut self.0 else { return Poll::Pending };
+        let poll = future.as_mut().poll(context);
+        if poll.is_ready() {
+            self.0 = None;
+        }
+        poll
+    }
+}
+
+impl<T: Send + 'static> Drop for ToItsEnd<T> {
+    fn drop(&mut self) {
+        if let (Some(future), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(future);
+        }
+    }
+}

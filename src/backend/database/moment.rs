@@ -1,0 +1,86 @@
+//! Moments as the column `expires` holds them: text in UTC that SQLite keeps as it is, that PostgreSQL and MySQL read into
+//! their own type, and that Django reads back. The backend writes and compares by it; nothing here is ever parsed.
+
+use crate::clock::Timestamp;
+
+/// When an entry expires that never does, as Django writes it (DB-5).
+const NEVER: &str = "9999-12-31 23:59:59";
+
+/// The text of a moment in UTC, cut to the microseconds that the columns keep. Without a fraction where it is zero, as
+/// Python writes it, so that text sorts as time does.
+pub(super) fn text_of(moment: Timestamp) -> String {
+    if moment == Timestamp::NEVER {
+        return NEVER.to_owned();
+    }
+    let (seconds, microseconds) = (moment.as_secs(), moment.as_nanos() / 1_000 % 1_000_000);
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+    if microseconds > 0 {
+        text.push_str(&format!(".{microseconds:06}"));
+    }
+    text
+}
+
+/// Year, month and day of the Gregorian calendar, that many days after 1970-01-01.
+///
+/// Counted in years that begin on the first of March, so that the leap day is the last day of its year and of its
+/// four-year, hundred-year and four-hundred-year cycles.
+fn civil(days: u64) -> (u64, u64, u64) {
+    // From 0000-03-01 on, in cycles of 400 years.
+    let days = days + 719_468;
+    let (cycle, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // 153 days make five months, from March on.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let is_next_year = month >= 10;
+    (cycle * 400 + year + u64::from(is_next_year), if is_next_year { month - 9 } else { month + 3 }, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn moments_are_written_as_python_writes_them() {
+        // As Python's `str(datetime.fromtimestamp(…, timezone.utc).replace(tzinfo=None))`.
+        let moments = [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_399, "2000-02-28 23:59:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (951_868_800, "2000-03-01 00:00:00"),
+            (1_767_225_600, "2026-01-01 00:00:00"),
+            (1_709_164_800, "2024-02-29 00:00:00"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+            (4_107_456_000, "2100-02-28 00:00:00"),
+            (1_735_689_599, "2024-12-31 23:59:59"),
+        ];
+        for (seconds, text) in moments {
+            assert_eq!(text_of(Timestamp::from_secs(seconds)), text);
+        }
+        assert_eq!(text_of(Timestamp::NEVER), NEVER);
+    }
+
+    #[test]
+    fn microseconds_are_kept_and_less_is_cut() {
+        let text = |nanoseconds| text_of(Timestamp::from_secs(1_767_225_600).after(Duration::from_nanos(nanoseconds)));
+        assert_eq!(text(500_000_000), "2026-01-01 00:00:00.500000");
+        assert_eq!(text(1_000), "2026-01-01 00:00:00.000001");
+        assert_eq!(text(999), "2026-01-01 00:00:00");
+        assert_eq!(text(1_999), "2026-01-01 00:00:00.000001");
+    }
+
+    #[test]
+    fn text_sorts_as_time_does() {
+        let mut moments: Vec<Timestamp> =
+            (0..3_000).map(|number| Timestamp::from_nanos(number * 6_148_914_691_236_500)).collect();
+        moments.extend((0..100).map(|number| Timestamp::from_nanos(number * 333_333_000)));
+        moments.sort();
+        moments.push(Timestamp::NEVER);
+        let texts: Vec<String> = moments.iter().map(|moment| text_of(*moment)).collect();
+        assert!(texts.is_sorted(), "{texts:?}");
+    }
+}
