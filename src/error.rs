@@ -2,6 +2,7 @@
 //! Every fallible call of the cache and of the backends returns this [`Error`].
 
 use std::fmt;
+use std::time::Duration;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,6 +62,26 @@ pub enum Error {
         /// What it said.
         source: Source,
     },
+    /// The backend did not answer in time. What was to be written may have been, or not.
+    Timeout {
+        /// The backend's name.
+        backend: &'static str,
+        /// Which of its servers, where there are several.
+        server: Option<String>,
+        /// What it was asked to do.
+        operation: &'static str,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The backend has failed before and is left alone for a while: it was not asked.
+    Unavailable {
+        /// The backend's name.
+        backend: &'static str,
+        /// Which of its servers, where there are several.
+        server: Option<String>,
+        /// What it failed with.
+        cause: String,
+    },
     /// A URL that names no page.
     Url {
         /// The URL.
@@ -85,7 +106,7 @@ pub enum KeyProblem {
 impl fmt::Display for KeyProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            KeyProblem::TooLong => "longer than 250 characters",
+            KeyProblem::TooLong => "is longer than 250 characters",
             KeyProblem::BadCharacters => "holds a blank or a control character",
         })
     }
@@ -95,7 +116,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Key { key, problem } => {
-                write!(f, "the cache key {key:?} is {problem}: shorten it, or hash it with a key function")
+                write!(f, "the cache key {key:?} {problem}: shorten it, or hash it with a key function")
             }
             Error::Missing { key } => write!(f, "no value under the key {key:?}: set or add it first"),
             Error::NotANumber { key } => {
@@ -112,10 +133,25 @@ impl fmt::Display for Error {
                 write!(f, "the value for the key {key:?} has {size} bytes, more than the {limit} the backend takes")
             }
             Error::Backend { backend, source } => write!(f, "the {backend} backend failed: {source}"),
+            Error::Timeout { backend, server, operation, after } => {
+                let (at, server) = at_server(server);
+                write!(
+                    f,
+                    "the {backend} backend{at}{server} did not answer {operation} within {after:?}: look whether it is down or slow"
+                )
+            }
+            Error::Unavailable { backend, server, cause } => {
+                let (at, server) = at_server(server);
+                write!(f, "the {backend} backend{at}{server} is down and was not asked: it failed with: {cause}")
+            }
             Error::Url { url, source } => write!(f, "{url:?} names no page: {source}"),
             Error::Config(message) => f.write_str(message),
         }
     }
+}
+
+fn at_server(server: &Option<String>) -> (&'static str, &str) {
+    server.as_deref().map_or(("", ""), |server| (" at ", server))
 }
 
 impl std::error::Error for Error {

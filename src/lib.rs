@@ -1,5 +1,6 @@
 //! Django's cache framework for tower and axum: one layer caches whole pages, the same cache holds single values, and
-//! header-only layers need no cache at all. The store is this process's memory, or one of yours behind a small trait.
+//! header-only layers need no cache at all. The store is memory, memcached, Redis, files, a database, or one of yours behind
+//! a small trait.
 //!
 //! ```
 //! use axum::{Router, routing::get};
@@ -45,19 +46,27 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `axum` | the URL as the client sent it inside axum's `Router::nest`, `CacheLayer::around` a router, and [header values](headers#decided-by-the-handler) that handlers return; switch it on with axum |
+//! | `cli` | the command `larder`, which looks into any cache and changes it |
 //! | `conformance` | the suite that holds a backend to the contract, for authors of backends |
-//! | `full` | both |
+//! | `database` | the database backend: SQLite, PostgreSQL, MySQL and MariaDB |
+//! | `file` | the file backend |
+//! | `memcached` | the memcached backend, and a memcached client that can be used alone |
+//! | `redis` | the Redis backend |
+//! | `full` | all |
 
 #![forbid(unsafe_code)]
 
 mod clock;
 mod error;
+mod percent;
 
 pub mod backend;
 pub mod cache;
 pub mod docs;
 pub mod headers;
 pub mod locale;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod page;
 
 pub use cache::{Cache, Caches, Timeout};
@@ -72,7 +81,7 @@ pub use page::{
     CacheLayer, CacheService, Forwarded, KeyScheme, PageKeys, PageUrl, Pages, Reason, StoredPage, cache_page,
 };
 
-/// The README's examples are tests; one of them returns header values from an axum handler.
-#[cfg(all(doctest, feature = "axum"))]
+/// The README's examples are tests; some of them need axum, or a store.
+#[cfg(all(doctest, feature = "axum", feature = "database"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -30,13 +30,13 @@ async fn a_url_names_store_and_settings() -> Result<(), Error> {
 
 #[tokio::test]
 async fn what_a_url_gets_wrong_is_said() {
-    assert_eq!(refused("memroy://").await, "unknown cache scheme \"memroy\": this build knows memory, dummy");
-    assert!(refused("memcached://user:secret@host").await.contains("\"memcached\" comes with a later release"));
-    assert!(!refused("memcached://user:secret@host").await.contains("secret"));
+    let unknown = refused("memroy://user:secret@host?timeout=1").await;
+    assert!(unknown.starts_with("unknown cache scheme \"memroy\": this build knows memory, dummy"), "{unknown}");
+    assert!(!unknown.contains("secret"), "{unknown}");
     assert!(refused("memory://host").await.contains("neither host nor path"));
     let unknown = refused("memory://?max_byte=1").await;
     assert!(
-        unknown.contains("\"max_byte\"") && unknown.contains("timeout, key_prefix, version, max_bytes"),
+        unknown.contains("\"max_byte\"") && unknown.contains("timeout, key_prefix, prefix, version, max_bytes"),
         "{unknown}"
     );
     assert!(refused("dummy://?max_bytes=1").await.contains("unknown option"));
@@ -48,6 +48,24 @@ async fn what_a_url_gets_wrong_is_said() {
     assert!(refused("memory://?key_prefix=%zz").await.contains("percent-encoded"));
     assert!(refused("memory://?key_prefix=%f").await.contains("percent-encoded"));
     assert!(refused("memory://?timeout=1&timeout=2").await.contains("twice"));
+}
+
+#[tokio::test]
+async fn the_prefix_has_two_names_and_capitals_do_not_matter() -> Result<(), Error> {
+    assert_eq!(Cache::connect("MEMORY://?PREFIX=a&VERSION=2").await?.make_key("k"), "a:2:k");
+    assert!(refused("memory://?prefix=a&key_prefix=a").await.contains("are one"));
+    assert!(refused("memory://?max_entries=100").await.contains("counts bytes"));
+    Ok(())
+}
+
+#[cfg(not(feature = "redis"))]
+#[tokio::test]
+async fn a_scheme_that_was_not_built_in_names_its_feature() {
+    for scheme in ["redis", "rediss", "redis+sentinel"] {
+        let message = refused(&format!("{scheme}://user:secret@host")).await;
+        assert!(message.contains(&format!("{scheme:?} needs the feature \"redis\"")), "{message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
 }
 
 #[tokio::test]
@@ -82,10 +100,29 @@ fn the_environment_names_caches() -> Result<(), Error> {
     Ok(())
 }
 
+/// What platforms such as Heroku set is taken where `CACHE_URL` says nothing.
+#[cfg(feature = "memcached")]
+#[test]
+fn the_variables_of_a_platform_name_the_default() -> Result<(), Error> {
+    let default_of = |pairs: &[(&str, &str)]| {
+        let caches = Caches::from_variables(pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        caches.and_then(|caches| caches.get("default")).map(|cache| cache.backend().name())
+    };
+    let servers = ("MEMCACHIER_SERVERS", "a.example:11211,b.example:11211");
+    let (user, password) = (("MEMCACHIER_USERNAME", "me"), ("MEMCACHIER_PASSWORD", "secret"));
+    assert_eq!(default_of(&[servers, user, password])?, "memcached");
+    assert_eq!(default_of(&[servers, user, password, ("CACHE_URL_X", "memory://")])?, "memcached");
+    assert_eq!(default_of(&[servers, user, password, ("CACHE_URL", "dummy://")])?, "dummy");
+    let error = default_of(&[servers, password]).unwrap_err().to_string();
+    assert!(error.contains("MEMCACHIER_USERNAME") && !error.contains("secret"), "{error}");
+    Ok(())
+}
+
 /// Runs one of the tests below in a process of its own.
 fn in_a_process_with(url: Option<&str>, test: &str) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--ignored"]).env_remove("CACHE_URL");
+    command.args(["--exact", test, "--ignored"]).env_remove("CACHE_URL").env_remove("MEMCACHE_SERVERS");
+    command.env_remove("MEMCACHIER_SERVERS").env_remove("MEMCACHEDCLOUD_SERVERS");
     if let Some(url) = url {
         command.env("CACHE_URL", url);
     }

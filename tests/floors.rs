@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 
 /// Each floor, and those it must not know.
-const FLOORS: [(&str, &[&str]); 4] = [
+const FLOORS: [(&str, &[&str]); 5] = [
     ("headers", &["backend", "cache", "locale", "page"]),
     ("locale", &["backend", "cache", "page"]),
     ("backend", &["cache", "headers", "locale", "page"]),
     ("cache", &["headers", "locale", "page"]),
+    // It can be used alone.
+    ("memcached", &["backend", "cache", "clock", "error", "headers", "locale", "page"]),
 ];
 
 #[test]

@@ -1,6 +1,8 @@
 //! Cache layers inside cache layers: which one keeps the page, for how long, and what the layers between them add.
 //! `CacheLayer::per_site` outside and `cache_page` inside, in the same place and in different ones.
 
+#[path = "world/in_process.rs"]
+mod chosen;
 mod world;
 
 use std::convert::Infallible;

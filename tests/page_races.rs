@@ -1,6 +1,8 @@
 //! The pages of one address under threads: hits that make heads ready, fills, deletes and expiry at the same time.
 //! What was deleted or has expired is not answered again, whatever a hit puts back in its place.
 
+#[path = "world/in_process.rs"]
+mod chosen;
 mod world;
 
 use std::sync::Arc;

@@ -1,6 +1,9 @@
 //! What a cache layer does with requests and responses, as a visitor or an operator sees it.
 //! The safety rules have tests of their own in `tests/safety.rs`.
 
+#[path = "world/in_process.rs"]
+mod chosen;
+mod log;
 mod world;
 
 #[path = "pages/bodies.rs"]

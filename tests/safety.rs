@@ -1,6 +1,9 @@
 //! The safety rules of the page floor, each a test named after it, through the public API alone.
 //! Every rule is held on memory and on a store with textual keys that answers later.
 
+#[path = "world/in_process.rs"]
+mod chosen;
+mod log;
 mod world;
 
 #[path = "safety/credentials.rs"]

@@ -18,7 +18,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread
 static LARDER: LazyLock<LarderOfTwo> = LazyLock::new(|| RUNTIME.block_on(LarderOfTwo::new()));
 
 /// Where a frame has its checksum, and from where on it is about.
-const CHECKSUM: std::ops::Range<usize> = 5..9;
+const CHECKSUM: std::ops::Range<usize> = 9..13;
 
 fuzz_target!(|input: (u8, Vec<u8>)| {
     let (choice, mut bytes) = input;

@@ -2,9 +2,20 @@
 //! The cache floor calls it; to add a store, copy [`dummy`], implement [`Backend`], run the conformance suite.
 
 mod counter;
+#[cfg(feature = "database")]
+pub mod database;
 pub mod dummy;
+pub mod envelope;
+#[cfg(feature = "file")]
+pub mod file;
+pub(crate) mod guard;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod reply;
+pub(crate) mod url;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -18,8 +29,15 @@ use bytes::Bytes;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 
+#[cfg(feature = "file")]
+pub use self::file::{Files, FilesBuilder};
+#[cfg(feature = "redis")]
+pub use self::redis::{Redis, RedisBuilder};
 pub use counter::counted;
+#[cfg(feature = "database")]
+pub use database::{Database, DatabaseBuilder, DatabaseError, DatabaseProblem};
 pub use dummy::Dummy;
+pub use guard::Patience;
 pub use memory::{Memory, MemoryBuilder};
 pub use reply::Reply;
 
@@ -42,10 +60,10 @@ pub mod flags {
     pub const TEXT: u32 = 16;
     /// A value of any other type, as MessagePack with named fields.
     pub const SERDE: u32 = 32;
-    /// A page frame.
-    pub const PAGE: u32 = 64;
-    /// What is known of a URL: the header lists its pages vary on.
-    pub const HEADER_LISTS: u32 = 128;
+    /// A page frame. It has the bit of Django's pickles, and begins with the pickle of `None`: a miss to every Django.
+    pub const PAGE: u32 = 64 + 1;
+    /// What is known of a URL: the header lists its pages vary on. As a [`PAGE`], a miss to every Django.
+    pub const HEADER_LISTS: u32 = 128 + 1;
 }
 
 /// The longest final key that every backend can take, in characters (KEY-7).
@@ -88,6 +106,12 @@ pub trait Backend: Send + Sync + 'static {
         usize::MAX
     }
 
+    /// How long its calls may take, and when it is left alone, if it can be slow or down; a [`Cache`](crate::Cache) keeps
+    /// to it. `None` is for a store that answers at once.
+    fn patience(&self) -> Option<Patience> {
+        None
+    }
+
     /// The value, if one is there and alive.
     fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Stored>>;
 
@@ -121,13 +145,11 @@ pub trait Backend: Send + Sync + 'static {
         Reply::each(keys, move |key| self.get(key))
     }
 
-    /// Stores several entries; answers the positions of those that could not be stored.
+    /// Stores several entries; answers the positions of those that could not be stored. Where the backend failed and none
+    /// was stored, that is the error: a list would hide from the guard that the backend is down.
     /// Override it where one round trip can do.
     fn set_many<'a>(&'a self, entries: &'a [(String, Stored)], ttl: Option<Duration>) -> Reply<'a, Vec<usize>> {
-        let replies = Reply::each_outcome(entries, move |(key, value)| self.set(key, value.clone(), ttl));
-        replies.map(|outcomes| {
-            outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).map(|(position, _)| position).collect()
-        })
+        Reply::each_outcome(entries, move |(key, value)| self.set(key, value.clone(), ttl)).and_then(refused)
     }
 
     /// Removes several keys. Override it where one round trip can do.
@@ -144,6 +166,20 @@ pub trait Backend: Send + Sync + 'static {
     fn objects(&self) -> Option<&dyn Objects> {
         None
     }
+}
+
+/// What [`Backend::set_many`] answers where the entries were stored one by one, with these outcomes.
+fn refused(outcomes: Vec<Result<(), Error>>) -> Result<Vec<usize>, Error> {
+    let is_none_stored = outcomes.iter().all(Result::is_err);
+    let mut refused = Vec::new();
+    for (position, outcome) in outcomes.into_iter().enumerate() {
+        match outcome {
+            Ok(()) => {}
+            Err(error) if is_none_stored && guard::is_failure(&error) => return Err(error),
+            Err(_) => refused.push(position),
+        }
+    }
+    Ok(refused)
 }
 
 /// A ready-made value in this process's memory, kept by a backend that need not know what it is.

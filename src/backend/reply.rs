@@ -75,7 +75,8 @@ impl<'a, T: Send + 'a> Reply<'a, T> {
         Reply::ready(Ok(answers))
     }
 
-    fn and_then<U: Send + 'a>(self, change: impl FnOnce(T) -> Answer<U> + Send + 'a) -> Reply<'a, U> {
+    /// Makes an answer of the value of a successful one.
+    pub(super) fn and_then<U: Send + 'a>(self, change: impl FnOnce(T) -> Answer<U> + Send + 'a) -> Reply<'a, U> {
         match self.try_ready() {
             Ok(answer) => Reply::ready(answer.and_then(change)),
             Err(pending) => Reply::pending(async move { pending.await.and_then(change) }),

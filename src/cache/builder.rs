@@ -9,7 +9,8 @@ use super::cache::Settings;
 use super::key::{KeyFunction, Version};
 use super::single_flight::SingleFlight;
 use super::timeout::{self, Timeout};
-use crate::backend::Backend;
+use crate::backend::guard::Guarded;
+use crate::backend::{Backend, Patience};
 
 /// Builds a [`Cache`]; see [`Cache::builder`].
 #[derive(Clone)]
@@ -19,17 +20,27 @@ pub struct CacheBuilder {
     version: Version,
     default_timeout: Timeout,
     key_function: Option<Arc<KeyFunction>>,
+    patience: Option<Patience>,
+    store: Option<u64>,
 }
 
 impl CacheBuilder {
     pub(super) fn new(backend: Arc<dyn Backend>) -> Self {
         CacheBuilder {
+            patience: backend.patience(),
             backend,
             key_prefix: String::new(),
             version: Version::default(),
             default_timeout: timeout::DEFAULT,
             key_function: None,
+            store: None,
         }
+    }
+
+    /// What tells the store from others, where a URL named it: another cache of that URL is on the same one.
+    pub(super) fn store(mut self, store: Option<u64>) -> Self {
+        self.store = store;
+        self
     }
 
     /// What every final key begins with: Django's `KEY_PREFIX`. Empty by default (KEY-3).
@@ -53,6 +64,15 @@ impl CacheBuilder {
         self
     }
 
+    /// How long the backend's calls may take, and when it is left alone for a while; `None` for as long as they take, and
+    /// never. What the backend itself says by default ([`Backend::patience`]).
+    ///
+    /// The times are tokio's: calls of a backend that answers later need a runtime with its timers enabled.
+    pub fn patience(mut self, patience: impl Into<Option<Patience>>) -> Self {
+        self.patience = patience.into();
+        self
+    }
+
     /// Makes the final key of the caller's key, the prefix and the version: Django's `KEY_FUNCTION` (KEY-5).
     ///
     /// It replaces `prefix:version:key` altogether. Two different triples that it maps to one key share an entry. As
@@ -73,14 +93,22 @@ impl CacheBuilder {
 
     /// The cache.
     pub fn build(self) -> Cache {
+        let is_guarded = self.patience.is_some();
+        let backend = match self.patience {
+            Some(patience) => Arc::new(Guarded::new(self.backend, patience)),
+            None => self.backend,
+        };
         let settings = Settings {
-            clock: self.backend.clock(),
-            key_rule: self.backend.key_rule(),
-            backend: self.backend,
+            clock: backend.clock(),
+            key_rule: backend.key_rule(),
+            backend,
             key_prefix: self.key_prefix,
             default_timeout: self.default_timeout,
             key_function: self.key_function,
             flights: Arc::new(SingleFlight::default()),
+            is_guarded,
+            store: self.store,
+            told: Arc::default(),
         };
         Cache::of(Arc::new(settings), self.version)
     }

@@ -12,6 +12,7 @@ use super::builder::CacheBuilder;
 use super::key::{self, KeyFunction, Version};
 use super::single_flight::{Role, SingleFlight};
 use super::timeout::{Lifetime, Timeout};
+use super::trouble::Told;
 use super::value::{decode, encode};
 use crate::backend::{Backend, Dummy, KeyRule, Memory, Stored};
 use crate::clock::Clock;
@@ -32,6 +33,7 @@ pub struct Cache {
     scope: Arc<str>,
 }
 
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) clock: Clock,
@@ -40,6 +42,11 @@ pub(super) struct Settings {
     pub(super) default_timeout: Timeout,
     pub(super) key_function: Option<Arc<KeyFunction>>,
     pub(super) flights: Arc<SingleFlight>,
+    /// Whether a guard stands before the backend.
+    pub(super) is_guarded: bool,
+    /// What tells the store from others, where a URL named it.
+    pub(super) store: Option<u64>,
+    pub(super) told: Arc<Told>,
 }
 
 /// Making one.
@@ -89,10 +96,34 @@ impl Cache {
     pub fn version(&self, version: impl Into<Version>) -> Cache {
         Cache::of(Arc::clone(&self.settings), version.into())
     }
+
+    /// The same cache with keys as they lie in the store: no prefix and no version are added. For tools that look at
+    /// what others stored.
+    ///
+    /// As with any key function of one's own, [`Cache::clear`] of it clears the whole store.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::Error> {
+    /// let cache = larder::Cache::memory();
+    /// cache.set("my_key", "hello", 30).await?;
+    /// assert_eq!(cache.raw_keys().get::<String>(":1:my_key").await?.as_deref(), Some("hello"));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn raw_keys(&self) -> Cache {
+        let mut settings = Settings::clone(&self.settings);
+        settings.key_function = Some(Arc::new(|key: &str, _: &str, _: &str| key.to_owned()));
+        Cache::of(Arc::new(settings), self.version.clone())
+    }
 }
 
 /// What it is made of.
 impl Cache {
+    /// What every final key begins with; empty unless set (KEY-3).
+    pub fn key_prefix(&self) -> &str {
+        &self.settings.key_prefix
+    }
+
     /// The store behind it.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         &self.settings.backend
@@ -114,6 +145,22 @@ impl Cache {
     /// The final key of `key`, held against the backend's rule.
     pub(crate) fn final_key(&self, key: &str) -> Result<String, Error> {
         key::check(self.make_key(key), self.settings.key_rule)
+    }
+
+    /// Whether the backend's health is watched and told by a guard.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.settings.is_guarded
+    }
+
+    /// Whether both are known to be on one store: handles on the same backend, or connected by the same URL.
+    pub(crate) fn is_on_store_of(&self, other: &Cache) -> bool {
+        Arc::ptr_eq(self.backend(), other.backend())
+            || self.settings.store.is_some() && self.settings.store == other.settings.store
+    }
+
+    /// What was told of its trouble.
+    pub(crate) fn told(&self) -> &Told {
+        &self.settings.told
     }
 
     /// What the default key function puts before every key: prefix, version and their colons.

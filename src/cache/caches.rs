@@ -71,11 +71,17 @@ impl Caches {
         self.0.keys().map(String::as_str)
     }
 
-    /// The caches that the environment names: `CACHE_URL` is the one with the alias `default` (memory where it is not set),
-    /// `CACHE_URL_SESSIONS` the one with the alias `sessions`. For the URLs see [`Cache::connect`].
+    /// The caches that the environment names. For the URLs see [`Cache::connect`]; nothing is connected yet.
+    ///
+    /// | variable | cache |
+    /// |---|---|
+    /// | `CACHE_URL` | the one with the alias `default` |
+    /// | `CACHE_URL_SESSIONS` | the one with the alias `sessions` |
+    /// | `MEMCACHE_SERVERS`, `MEMCACHIER_SERVERS` or `MEMCACHEDCLOUD_SERVERS`, each with `_USERNAME` and `_PASSWORD` | with the feature `memcached`, the default where there is no `CACHE_URL`: what platforms such as Heroku set |
+    /// | none of them | the default is in memory |
     ///
     /// # Errors
-    /// [`Error::Config`], with the variable's name, where one of the URLs cannot be used.
+    /// [`Error::Config`], with the variable's name, where one of them cannot be used.
     pub fn from_env() -> Result<Self, Error> {
         // Variables that are not text cannot be ours, except under our names.
         Caches::from_variables(env::vars_os().filter_map(|(name, value)| {
@@ -97,16 +103,20 @@ impl Caches {
     /// As [`Caches::from_env`].
     pub fn from_variables(variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
         let mut caches = Caches::builder();
-        for (name, url) in variables {
+        let variables: BTreeMap<String, String> = variables.into_iter().collect();
+        for (name, url) in &variables {
             let alias = match name.strip_prefix(VARIABLE) {
                 Some("") => DEFAULT_ALIAS.to_owned(),
                 Some(rest) if rest.len() > 1 && rest.starts_with('_') => rest[1..].to_ascii_lowercase(),
                 _ => continue,
             };
-            let cache = connect::open(&url).map_err(|error| Error::Config(format!("{name}: {error}")))?;
+            let cache = connect::open(url).map_err(|error| Error::Config(format!("{name}: {error}")))?;
             caches = caches.with(alias, cache);
         }
-        caches.0.entry(DEFAULT_ALIAS.to_owned()).or_insert_with(Cache::memory);
+        if !caches.0.contains_key(DEFAULT_ALIAS) {
+            let of_platform = connect::of_platform(|name| variables.get(name).cloned())?;
+            caches = caches.with(DEFAULT_ALIAS, of_platform.unwrap_or_else(Cache::memory));
+        }
         Ok(caches.build())
     }
 

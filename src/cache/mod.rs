@@ -55,6 +55,7 @@ mod connect;
 mod key;
 mod single_flight;
 mod timeout;
+mod trouble;
 mod value;
 
 pub use crate::backend::LONGEST_KEY;
@@ -63,3 +64,4 @@ pub use cache::Cache;
 pub use caches::{Caches, CachesBuilder, DEFAULT_ALIAS};
 pub use key::{Version, key_problems};
 pub use timeout::Timeout;
+pub(crate) use trouble::Trouble;

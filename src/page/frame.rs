@@ -102,8 +102,9 @@ pub(crate) struct Frame {
     pub(crate) page: Page,
 }
 
-const MAGIC: [u8; 4] = *b"lard";
-const VERSION: u8 = 1;
+/// It begins as a pickle of `None`: a Django that shares the store takes a frame for a miss.
+const MAGIC: [u8; 8] = *b"\x80\x04N.lard";
+const VERSION: u8 = 2;
 const CHECKED_FROM: usize = MAGIC.len() + 1 + 4;
 const HEAD_BIT: u8 = 1;
 const PUBLIC_BIT: u8 = 2;
@@ -238,6 +239,19 @@ mod tests {
         let mut longer = whole.to_vec();
         longer.push(0);
         assert_eq!(Frame::read(&longer.into()), None);
+    }
+
+    #[test]
+    fn rule_21_more_headers_than_a_map_holds_are_a_miss() {
+        // Two bytes a header, well formed, with a checksum that is right.
+        for headers in [24_575, 24_577, 100_000] {
+            let block = [1, 2].repeat(headers);
+            let mut forged = page(&HeaderMap::new(), &HeaderMap::new(), &[], b"");
+            forged.buffer = [forged.variant(), &block].concat().into();
+            forged.head = block.len() as u32;
+            let read = Frame::read(&frame(forged).write()).unwrap();
+            assert!(crate::page::shelf::Ready::of(&read.page).is_none(), "{headers}");
+        }
     }
 
     #[test]

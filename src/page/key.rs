@@ -27,33 +27,40 @@ pub struct PageKeys {
     pub head: String,
 }
 
-impl KeyScheme {
-    /// The key of what is known about a URL.
-    pub(crate) fn header_key(self, address: &Address<'_>) -> String {
-        format!(
-            "views.decorators.cache.cache_header.{}.{}{}",
-            address.prefix,
-            self.url_digest(address),
-            self.suffix(address)
-        )
+/// The textual keys of one address.
+pub(crate) struct TextKeys {
+    scheme: KeyScheme,
+    prefix: String,
+    /// The digest of the URL.
+    url: String,
+    suffix: String,
+}
+
+impl TextKeys {
+    /// The key of what is known about the URL.
+    pub(crate) fn header(&self) -> String {
+        let TextKeys { prefix, url, suffix, .. } = self;
+        format!("views.decorators.cache.cache_header.{prefix}.{url}{suffix}")
     }
 
     /// The key of one page of that URL. `names` are what [`KeyScheme::header_names`] made of its `Vary`.
-    pub(crate) fn page_key(
-        self,
-        address: &Address<'_>,
-        method: &Method,
-        names: &[String],
-        request_headers: &HeaderMap,
-    ) -> String {
-        format!(
-            "views.decorators.cache.cache_page.{}.{}.{}.{}{}",
-            address.prefix,
-            method.as_str().to_ascii_uppercase(),
-            self.url_digest(address),
-            self.headers_digest(names, request_headers),
-            self.suffix(address)
-        )
+    pub(crate) fn page(&self, method: &Method, names: &[String], request_headers: &HeaderMap) -> String {
+        let TextKeys { scheme, prefix, url, suffix } = self;
+        let method = method.as_str().to_ascii_uppercase();
+        let headers = scheme.headers_digest(names, request_headers);
+        format!("views.decorators.cache.cache_page.{prefix}.{method}.{url}.{headers}{suffix}")
+    }
+}
+
+impl KeyScheme {
+    /// What all textual keys of an address share, computed once.
+    pub(crate) fn text_keys(self, address: &Address<'_>) -> TextKeys {
+        TextKeys {
+            scheme: self,
+            prefix: address.prefix.to_owned(),
+            url: self.url_digest(address),
+            suffix: self.suffix(address),
+        }
     }
 
     /// The names in a `Vary` value that go into the page key, sorted; none where there is no such header. Under Django's schemes exactly as that version

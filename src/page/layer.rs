@@ -80,6 +80,33 @@ impl CacheLayer {
         self
     }
 
+    /// Keeps the pages in the process-wide cache of this alias: the one that was [installed](crate::Caches::install) under
+    /// it, or that `CACHE_URL_<ALIAS>` names (CFG-7).
+    ///
+    /// It is looked up when the layer is put around a service, not here: caches may be installed later than layers are
+    /// made. Of this and [`cache`](CacheLayer::cache) the last one said counts.
+    ///
+    /// ```no_run
+    /// use axum::{Router, routing::get};
+    /// use larder::{Cache, CacheLayer, Caches};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::Error> {
+    /// let pages = Cache::connect("memory://?max_bytes=33554432").await?;
+    /// Caches::install(Caches::builder().with("default", Cache::memory()).with("pages", pages).build())?;
+    /// let site: Router = Router::new()
+    ///     .route("/", get(|| async { "hello, world!" }))
+    ///     .layer(CacheLayer::per_site().alias("pages"));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Panics
+    /// Where no cache has that alias, and [`Layer::layer`], `CacheLayer::around` or [`CacheLayer::pages`] needs it: the
+    /// message names those there are.
+    pub fn alias(mut self, alias: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.site).name_alias(alias.into());
+        self
+    }
+
     /// How long a page lives that says nothing itself; seconds or a [`Duration`]. 600 s unless set. Zero or less stores
     /// nothing, and still sets `Expires` and `max-age` (MID-17).
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
@@ -213,8 +240,9 @@ impl<S> Layer<S> for CacheLayer {
     type Service = CacheService<S>;
 
     /// # Panics
-    /// If the layer names no cache and the process-wide default cannot be had, such as for a `CACHE_URL` of an unknown
-    /// scheme: that is a mistake to hear of when the service starts.
+    /// If the layer names no cache and the process-wide one cannot be had that it means, such as for a `CACHE_URL` of an
+    /// unknown scheme or an [alias](CacheLayer::alias) that nothing has: that is a mistake to hear of when the service
+    /// starts.
     fn layer(&self, inner: S) -> CacheService<S> {
         CacheService::new(inner, self.at_work())
     }

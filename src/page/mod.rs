@@ -58,8 +58,8 @@
 //! URL as the client sent it; **without that feature, do not put cache layers inside nested routers** unless another
 //! cache layer is around them.
 //!
-//! `per_site()` outside and [`cache_page`] inside work together: where both keep pages in the same place (cache,
-//! prefix, scheme), only the outer one keeps the page, for the inner one's timeout, so that what layers between them add is
+//! `per_site()` outside and [`cache_page`] inside work together: where both keep pages in the same place (cache or URL
+//! of its store, prefix, scheme), only the outer one keeps the page, for the inner one's timeout, so that what layers between them add is
 //! part of it; what it refuses, the inner one does not keep either. Otherwise each keeps its own, and a hit of the inner one is not stored again by the outer (MID-33).
 
 mod address;
@@ -75,7 +75,9 @@ mod future;
 mod head;
 mod key;
 mod key_scheme;
+mod known;
 mod layer;
+mod likely;
 mod pages;
 mod pieces;
 mod policy;

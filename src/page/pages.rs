@@ -114,7 +114,7 @@ impl<T: Into<String>> From<T> for PageUrl {
 pub struct StoredPage {
     /// Its status.
     pub status: StatusCode,
-    /// Its headers, as every hit has them, without `Age`.
+    /// Its headers, as every hit has them, without `Age` and `Content-Length`.
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
@@ -156,10 +156,11 @@ impl Pages {
         let scheme = self.site.settings.scheme;
         let vary = vary_text(response_headers);
         let header_names = scheme.header_names(vary.as_deref(), address.language.is_some());
-        let page_key = |method: &Method| scheme.page_key(&address, method, &header_names, request.headers());
+        let keys = scheme.text_keys(&address);
+        let page_key = |method: &Method| keys.page(method, &header_names, request.headers());
         Ok(PageKeys {
             url: scheme.url(&address),
-            header: scheme.header_key(&address),
+            header: keys.header(),
             page: page_key(request.method()),
             get: page_key(&Method::GET),
             head: page_key(&Method::HEAD),
@@ -170,6 +171,9 @@ impl Pages {
     /// Deletes what is stored for a URL, in all its variants; the next request runs the handler. Says whether anything
     /// was there. A page in another language or time zone is another page.
     ///
+    /// A handler that is running meanwhile stores its page when it is done: what it has read by then may be older than the
+    /// deletion.
+    ///
     /// # Errors
     /// [`Error::Url`] if the URL cannot be parsed or its host cannot be believed; what the backend says otherwise.
     pub async fn delete(&self, page: impl Into<PageUrl>) -> Result<bool, Error> {
@@ -179,7 +183,7 @@ impl Pages {
         match backend.objects() {
             Some(objects) => Ok(objects.remove(&address.to_bytes(self.site.cache().scope()))),
             None => {
-                let key = self.site.cache().final_key(&self.site.settings.scheme.header_key(&address))?;
+                let key = self.site.cache().final_key(&self.site.settings.scheme.text_keys(&address).header())?;
                 backend.delete(&key).await
             }
         }

@@ -39,7 +39,7 @@ pub enum Reason {
     Timeout,
     /// The body has no known length: a stream, and the layer does not store streams (MID-5).
     Streaming,
-    /// The body is larger than the layer stores.
+    /// The body is larger than the layer stores, or the page than the backend takes.
     TooLarge,
     /// The body failed, was dropped before its end, or is not as long as its `Content-Length`.
     Incomplete,

@@ -59,11 +59,11 @@ impl Ready {
     /// that very header behind every route (to grow a map of exactly its size cost a third of a hit inside a router).
     pub(crate) fn of(page: &Page) -> Option<Self> {
         let stored = read_head(&page.head())?;
-        let mut head = HeaderMap::with_capacity(stored.len() + 2);
+        let mut head = HeaderMap::try_with_capacity(stored.len() + 2).ok()?;
         head.insert(AGE, HeaderValue::from_static("0"));
-        stored.iter().for_each(|(name, value)| {
-            head.append(name, value.clone());
-        });
+        for (name, value) in &stored {
+            head.try_append(name, value.clone()).ok()?;
+        }
         let body = page.body();
         let says_length = page.is_head || head.contains_key(CONTENT_LENGTH);
         if !page.is_head {

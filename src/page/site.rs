@@ -1,13 +1,14 @@
 //! A layer at work: what it was told, the cache it keeps its pages in, and the addresses it reads off requests.
 //! The layer makes it, everything that works on a request shares it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use http::Request;
 
 use super::address::{Address, Origin, original_uri, target_of};
 use super::facts::RequestFacts;
 use super::key_scheme::KeyScheme;
+use super::likely::Likely;
 use super::policy::Rules;
 use super::reason::Reason;
 use crate::cache::{Cache, Caches};
@@ -31,11 +32,15 @@ pub(crate) struct Settings {
 pub(crate) struct Site {
     pub(crate) settings: Settings,
     cache: OnceLock<Cache>,
+    /// Which of the process's caches it is, where none was named itself; the default one where this says nothing either.
+    alias: Option<String>,
+    /// What its pages lately varied on.
+    pub(crate) likely: Likely,
 }
 
 impl Site {
     pub(crate) fn new(settings: Settings) -> Self {
-        Site { settings, cache: OnceLock::new() }
+        Site { settings, cache: OnceLock::new(), alias: None, likely: Likely::default() }
     }
 
     /// Names the cache, over the one it had.
@@ -43,11 +48,20 @@ impl Site {
         self.cache = OnceLock::from(cache.clone());
     }
 
+    /// Names one of the process's caches, over the one it had.
+    pub(crate) fn name_alias(&mut self, alias: String) {
+        self.cache = OnceLock::new();
+        self.alias = Some(alias);
+    }
+
     /// The cache of the pages: the one that was named, or the process-wide default.
     pub(crate) fn cache(&self) -> &Cache {
         self.cache.get_or_init(|| {
-            Caches::process_default()
-                .unwrap_or_else(|error| panic!("a cache layer without a cache of its own needs the default: {error}"))
+            let found = match &self.alias {
+                Some(alias) => Caches::process().and_then(|caches| caches.get(alias)),
+                None => Caches::process_default(),
+            };
+            found.unwrap_or_else(|error| panic!("a cache layer has no cache to keep its pages in: {error}"))
         })
     }
 
@@ -73,7 +87,7 @@ impl Site {
 
     /// Whether two layers keep their pages in the same place, so that one would overwrite the other's.
     pub(crate) fn is_same_place(&self, other: &Site) -> bool {
-        Arc::ptr_eq(self.cache().backend(), other.cache().backend())
+        self.cache().is_on_store_of(other.cache())
             && self.cache().scope() == other.cache().scope()
             && self.settings.prefix == other.settings.prefix
             && self.settings.scheme == other.settings.scheme

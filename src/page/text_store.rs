@@ -1,15 +1,16 @@
-//! Pages in a byte store under textual keys: a list of what each URL varies on, and a frame for each page.
+//! Pages in a byte store under textual keys: what is known of each URL, and a frame for each page.
 //! The service seeks here when the backend keeps no objects; the response future stores here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use http::Method;
 
 use super::answer::is_known_to;
 use super::frame::{Frame, Page};
-use super::pieces::{Pieces, write_piece};
+use super::key::TextKeys;
+use super::known::Known;
 use super::policy::is_fresh;
 use super::reason::{Forward, Reason};
 use super::shelf::Ready;
@@ -17,82 +18,9 @@ use super::site::Site;
 use super::variant;
 use super::visit::Visit;
 use crate::backend::{Stored, flags};
+use crate::cache::Trouble;
 use crate::clock::Timestamp;
 use crate::error::Error;
-
-/// What the store knows about a URL: which `Vary` values its pages had, the newest first, and in which generation.
-///
-/// Every list is kept until its last page expires, so that a page with another `Vary` does not make the others
-/// unreachable. The generation is new whenever the list is: pages of an older one, left over from a deleted list, are
-/// never read again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Known {
-    generation: Option<u64>,
-    lists: Vec<VaryList>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct VaryList {
-    /// The text of `Vary`; `None` where there was no such header.
-    vary: Option<String>,
-    expires_at: Timestamp,
-}
-
-/// How many different `Vary` values of one URL are looked for; sites have one or two.
-const MOST_LISTS: usize = 8;
-const VERSION: u8 = 1;
-
-impl Known {
-    fn write(&self) -> Bytes {
-        let mut out = vec![VERSION];
-        out.put_u64_le(self.generation.unwrap_or_default());
-        for list in &self.lists {
-            out.put_u64_le(list.expires_at.as_nanos());
-            out.put_u8(u8::from(list.vary.is_some()));
-            write_piece(&mut out, list.vary.as_deref().unwrap_or_default().as_bytes());
-        }
-        out.into()
-    }
-
-    fn read(stored: &Stored) -> Option<Self> {
-        if stored.flags != flags::HEADER_LISTS {
-            return None;
-        }
-        let mut pieces = Pieces::of(&stored.data);
-        if pieces.array()? != [VERSION] {
-            return None;
-        }
-        let generation = Some(u64::from_le_bytes(pieces.array()?));
-        let mut lists = Vec::new();
-        while !pieces.is_at_end() {
-            let expires_at = Timestamp::from_nanos(u64::from_le_bytes(pieces.array()?));
-            let [is_some] = pieces.array()?;
-            let vary = std::str::from_utf8(pieces.piece()?).ok()?.to_owned();
-            lists.push(VaryList { vary: (is_some == 1).then_some(vary), expires_at });
-        }
-        Some(Known { generation, lists })
-    }
-
-    /// With one more page: its list comes first, lists without a living page go.
-    fn with(mut self, vary: Option<String>, expires_at: Timestamp, now: Timestamp) -> Self {
-        let known = self.lists.iter().find(|list| list.vary == vary).map(|list| list.expires_at);
-        self.lists.retain(|list| list.vary != vary && is_fresh(list.expires_at, now));
-        let expires_at = known.map_or(expires_at, |known| known.max(expires_at));
-        self.lists.insert(0, VaryList { vary, expires_at });
-        self.lists.truncate(MOST_LISTS);
-        self.generation = Some(self.generation.unwrap_or_else(new_generation));
-        self
-    }
-
-    fn expires_at(&self) -> Timestamp {
-        self.lists.iter().map(|list| list.expires_at).max().unwrap_or(Timestamp::NEVER)
-    }
-}
-
-fn new_generation() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
-}
 
 /// What seeking found.
 pub(crate) enum Sought {
@@ -104,7 +32,8 @@ pub(crate) enum Sought {
 
 /// Seeks the page for a visit. A backend that fails is a miss that is not stored (LIM-11).
 pub(crate) async fn seek(site: Arc<Site>, visit: Box<Visit>) -> Result<Sought, Reason> {
-    try_seek(&site, visit).await.map_err(|error| tell(&site, &error, "could not look for a page"))
+    let sought = try_seek(&site, visit).await;
+    told(&site, sought, Trouble::Seeking, "could not look for a page")
 }
 
 /// The same, with the backend's error. Anything in it that is not ours is a miss.
@@ -123,30 +52,42 @@ pub(crate) async fn try_seek(site: &Site, visit: Box<Visit>) -> Result<Sought, E
 
 async fn find(site: &Site, visit: &Visit) -> Result<Result<(Page, Timestamp), Forward>, Error> {
     let Some(address) = &visit.text else { return Ok(Err(Forward::UriMiss)) };
-    let scheme = site.settings.scheme;
-    let header_key = site.cache().final_key(&scheme.header_key(&address.parts()))?;
-    let stored = site.cache().backend().get(&header_key).await?;
+    let keys = site.settings.scheme.text_keys(&address.parts());
+    let header_key = site.cache().final_key(&keys.header())?;
+
+    let likely = site.likely.values();
+    let likely = likely.iter().flat_map(|vary| page_keys(site, visit, &keys, vary.as_deref()));
+    let mut asked = vec![header_key];
+    add_new(&mut asked, likely.filter_map(Result::ok));
+    let mut answers = ask_together(site, &mut asked).await?;
+
     let now = site.cache().clock().now();
-    let Some(known) = stored.as_ref().and_then(Known::read) else { return Ok(Err(Forward::UriMiss)) };
-    let methods: &[Method] = if visit.is_head { &[Method::GET, Method::HEAD] } else { &[Method::GET] };
-    let mut keys: Vec<String> = Vec::new();
-    for method in methods {
-        for list in known.lists.iter().filter(|list| is_fresh(list.expires_at, now)) {
-            let names = scheme.header_names(list.vary.as_deref(), visit.has_language);
-            let key = site.cache().final_key(&scheme.page_key(&address.parts(), method, &names, &visit.headers))?;
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
+    let known = answers.first_mut().and_then(Option::take).as_ref().and_then(Known::read);
+    let Some(known) = known else { return Ok(Err(Forward::UriMiss)) };
+    let mut wanted: Vec<String> = Vec::new();
+    for vary in known.living(now) {
+        let keys = page_keys(site, visit, &keys, vary).into_iter().collect::<Result<Vec<_>, _>>()?;
+        if keys.iter().any(|key| !asked.contains(key)) {
+            site.likely.note(vary);
         }
+        add_new(&mut wanted, keys);
     }
-    if keys.is_empty() {
+    if wanted.is_empty() {
         return Ok(Err(Forward::Stale));
     }
-    let mut frames: Vec<Frame> = site
-        .cache()
-        .backend()
-        .get_many(&keys)
-        .await?
+    let mut stored = Vec::new();
+    let mut unasked = Vec::new();
+    for key in wanted {
+        match asked.iter().position(|asked| *asked == key).and_then(|position| answers.get_mut(position)) {
+            Some(answer) => stored.push(answer.take()),
+            None => unasked.push(key),
+        }
+    }
+    if !unasked.is_empty() {
+        stored.extend(site.cache().backend().get_many(&unasked).await?);
+    }
+
+    let mut frames: Vec<Frame> = stored
         .into_iter()
         .flatten()
         .filter(|stored| stored.flags == flags::PAGE)
@@ -165,42 +106,49 @@ async fn find(site: &Site, visit: &Visit) -> Result<Result<(Page, Timestamp), Fo
     Ok(page.map(|page| (page, now)).ok_or(if is_there { Forward::Stale } else { Forward::VaryMiss }))
 }
 
+/// The keys of the pages with that `Vary` that can answer the visit: a HEAD is answered from a GET page too.
+fn page_keys(site: &Site, visit: &Visit, keys: &TextKeys, vary: Option<&str>) -> Vec<Result<String, Error>> {
+    let methods: &[Method] = if visit.is_head { &[Method::GET, Method::HEAD] } else { &[Method::GET] };
+    let names = site.settings.scheme.header_names(vary, visit.has_language);
+    methods.iter().map(|method| site.cache().final_key(&keys.page(method, &names, &visit.headers))).collect()
+}
+
+fn add_new(keys: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
+    for key in more {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+}
+
+/// What is stored under the keys, in one round trip. The first key is needed, the others are guesses: where the server of
+/// one of them is down, the first is asked for alone, and `keys` says so.
+async fn ask_together(site: &Site, keys: &mut Vec<String>) -> Result<Vec<Option<Stored>>, Error> {
+    let backend = site.cache().backend();
+    match backend.get_many(keys).await {
+        Err(Error::Unavailable { server: Some(_), .. }) if keys.len() > 1 => {
+            keys.truncate(1);
+            backend.get_many(keys).await
+        }
+        answers => answers,
+    }
+}
+
 /// Stores a page under the keys of its visit: the page first, so that a list never names what is not there yet.
 pub(crate) async fn store(site: Arc<Site>, visit: Box<Visit>, vary: Option<String>, page: Page) -> Result<(), Reason> {
-    try_store(&site, *visit, vary, page).await.map_err(|error| tell(&site, &error, "could not store a page"))
-}
-
-/// Warns of what went wrong. The key, which most errors name, is told at debug level only (safety rule 13).
-fn tell(site: &Site, error: &Error, what: &'static str) -> Reason {
-    let (backend, reason) = (site.cache().backend().name(), reason_of(error));
-    let cause = match error {
-        Error::Key { problem, .. } => format!("its key is {problem}"),
-        Error::TooLarge { size, limit, .. } => format!("it has {size} bytes, more than the {limit} the backend takes"),
-        Error::Backend { source, .. } => source.to_string(),
-        _ => String::new(),
-    };
-    tracing::warn!(target: "larder", backend, reason = reason.as_str(), cause, "{what}");
-    tracing::debug!(target: "larder", backend, %error, "{what}");
-    reason
-}
-
-fn reason_of(error: &Error) -> Reason {
-    match error {
-        Error::Key { .. } => Reason::Key,
-        Error::TooLarge { .. } => Reason::TooLarge,
-        _ => Reason::Backend,
-    }
+    let stored = try_store(&site, *visit, vary, page).await;
+    told(&site, stored, Trouble::Storing, "could not store a page")
 }
 
 async fn try_store(site: &Site, visit: Visit, vary: Option<String>, page: Page) -> Result<(), Error> {
     let Some(address) = visit.text else { return Ok(()) };
     let backend = site.cache().backend();
     let now = page.stored_at;
-    let scheme = site.settings.scheme;
-    let names = scheme.header_names(vary.as_deref(), visit.has_language);
+    let keys = site.settings.scheme.text_keys(&address.parts());
+    let names = site.settings.scheme.header_names(vary.as_deref(), visit.has_language);
     let method = if visit.is_head { Method::HEAD } else { Method::GET };
-    let header_key = site.cache().final_key(&scheme.header_key(&address.parts()))?;
-    let page_key = site.cache().final_key(&scheme.page_key(&address.parts(), &method, &names, &visit.headers))?;
+    let header_key = site.cache().final_key(&keys.header())?;
+    let page_key = site.cache().final_key(&keys.page(&method, &names, &visit.headers))?;
     // The body came slowly: meanwhile another visitor may have brought a newer page.
     if site.cache().clock().now() > now {
         let present = backend.get(&page_key).await?.filter(|stored| stored.flags == flags::PAGE);
@@ -212,15 +160,51 @@ async fn try_store(site: &Site, visit: Visit, vary: Option<String>, page: Page) 
     // Asked anew: while the handler ran, the page may have been deleted, and an old generation must not come back with this
     // one; or others stored beside it, whose lists must not be lost.
     let known = backend.get(&header_key).await?.as_ref().and_then(Known::read).unwrap_or_default();
+    site.likely.note(vary.as_deref());
     let known = known.with(vary, page.expires_at, now);
     let page_ttl = ttl(page.expires_at, now);
     let list_ttl = ttl(known.expires_at(), now);
     let generation = known.generation.unwrap_or_default();
     let frame = Frame { generation, address: Bytes::copy_from_slice(&visit.key), page }.write();
     backend.set(&page_key, Stored { data: frame, flags: flags::PAGE }, page_ttl).await?;
-    backend.set(&header_key, Stored { data: known.write(), flags: flags::HEADER_LISTS }, list_ttl).await
+    backend.set(&header_key, known.write(), list_ttl).await
 }
 
 fn ttl(expires_at: Timestamp, now: Timestamp) -> Option<Duration> {
     Some(expires_at.since(now))
+}
+
+/// Tells what went wrong, if it is news: one outage fails thousands of requests. The key, which most errors name, is told
+/// at debug level only (safety rule 13).
+fn told<T>(site: &Site, outcome: Result<T, Error>, doing: Trouble, what: &'static str) -> Result<T, Reason> {
+    let (backend, told) = (site.cache().backend().name(), site.cache().told());
+    let error = match outcome {
+        Ok(value) => {
+            if told.ends(doing) {
+                tracing::info!(target: "larder", backend, "pages are {} again", if doing == Trouble::Seeking { "found" } else { "stored" });
+            }
+            return Ok(value);
+        }
+        Err(error) => error,
+    };
+    let (reason, trouble, cause) = match &error {
+        Error::Key { problem, .. } => (Reason::Key, Trouble::Keys, format!("its key {problem}")),
+        Error::TooLarge { size, limit, .. } => {
+            let cause = format!("it has {size} bytes, more than the {limit} the backend takes");
+            (Reason::TooLarge, Trouble::Sizes, cause)
+        }
+        Error::Backend { source, .. } => (Reason::Backend, doing, source.to_string()),
+        Error::Timeout { operation, after, .. } => {
+            (Reason::Backend, doing, format!("{operation} took longer than {after:?}"))
+        }
+        Error::Unavailable { cause, .. } => (Reason::Backend, doing, cause.clone()),
+        _ => (Reason::Backend, doing, String::new()),
+    };
+    // The guard of a backend tells of its health itself.
+    let is_told_by_guard = reason == Reason::Backend && site.cache().is_guarded();
+    if !is_told_by_guard && told.begins(trouble) {
+        tracing::warn!(target: "larder", backend, reason = reason.as_str(), cause, "{what}; more of this is told at debug level");
+    }
+    tracing::debug!(target: "larder", backend, %error, "{what}");
+    Err(reason)
 }

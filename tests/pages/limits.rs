@@ -7,7 +7,9 @@ use std::sync::Mutex;
 use http::Response;
 use tower::{Layer, service_fn};
 
-use crate::world::{HOME, Handler, Plain, Script, Step, ask, get, get_with, page, settle, worlds};
+use crate::world::{
+    HOME, Handler, Plain, Script, Step, ask, get, get_with, memory_world, page, settle, text_world, worlds,
+};
 
 #[tokio::test]
 async fn a_body_up_to_the_limit_is_stored_and_a_larger_one_passed_on() {
@@ -52,7 +54,7 @@ async fn a_stream_that_grows_beyond_the_limit_goes_by_unharmed() {
 
 #[tokio::test]
 async fn beyond_the_most_variants_the_oldest_goes() {
-    let [world, _] = worlds();
+    let world = memory_world();
     let handler = Handler::saying(&[("vary", "x-a")]);
     let site = world.around(&handler);
     let visit = |number: usize| {
@@ -75,7 +77,7 @@ async fn beyond_the_most_variants_the_oldest_goes() {
 
 #[tokio::test]
 async fn one_variant_at_most_is_one() {
-    let [world, _] = worlds();
+    let world = memory_world();
     for most in [0, 1] {
         let handler = Handler::saying(&[("vary", "x-a")]);
         let site = world.site().key_prefix(most.to_string()).most_variants(most).layer(handler.clone());
@@ -87,7 +89,7 @@ async fn one_variant_at_most_is_one() {
 
 #[tokio::test]
 async fn a_text_store_gives_every_variant_its_own_page() {
-    let [_, world] = worlds();
+    let world = text_world();
     let handler = Handler::saying(&[("vary", "x-a")]);
     let site = world.around(&handler);
     for _ in 0..2 {

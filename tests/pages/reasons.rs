@@ -2,7 +2,6 @@
 //! What no response can carry is looked for where it is told.
 
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -11,9 +10,8 @@ use http_body_util::Full;
 use larder::backend::{KeyRule, Memory};
 use larder::{Cache, CacheLayer, ManualClock, Reason, Timestamp, cache_page};
 use tower::{Layer, ServiceExt, service_fn};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber, span};
 
+use crate::log::Log;
 use crate::world::{
     Answer, CacheStatus, HOME, Handler, Plain, Script, Step, Text, World, ask, get, get_with, page, request, worlds,
 };
@@ -121,54 +119,18 @@ async fn reach(reason: Reason, world: &World) -> Answer {
         }
         Reason::Handler => {
             let log = Log::default();
-            let _guard = tracing::subscriber::set_default(log.clone());
+            let _reading = log.read_along();
             let failing = service_fn(|_: Plain| async { Err::<Response<Full<Bytes>>, _>("the service failed") });
             site.layer(failing).oneshot(get(HOME)).await.unwrap_err();
-            let words = log.0.lock().unwrap().clone();
             // There is no response to carry it: it is told in an event only.
-            assert!(words.iter().any(|word| word.contains("handler")), "{words:?}");
+            let lines = log.lines();
+            assert!(lines.iter().any(|line| line.contains("reason=\"handler\"")), "{lines:?}");
             let mut answer = serve(world.site(), Handler::saying(&[]), get(HOME)).await;
             answer.headers.insert("cache-status", "larder; fwd=uri-miss; detail=handler".parse().unwrap());
             answer
         }
         other => panic!("a test that reaches {other}"),
     }
-}
-
-/// The `reason` of every event.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-struct Words<'a>(&'a mut Vec<String>);
-
-impl Visit for Words<'_> {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "reason" {
-            self.0.push(format!("{value:?}"));
-        }
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "larder"
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut Words(&mut self.0.lock().unwrap()));
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
 }
 
 #[tokio::test]

@@ -1,60 +1,12 @@
 //! Rule 13: keys are neither in headers nor in what is logged above debug level.
-//! A subscriber of our own collects every event with its fields.
-
-use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
+//! Every event is read with its fields.
 
 use larder::backend::KeyRule;
 use larder::{Cache, KeyScheme, Language, ManualClock, Timestamp};
 use tower::Layer;
-use tracing::field::{Field, Visit};
-use tracing::span;
-use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::log::Log;
 use crate::world::{Handler, Text, World, ask, get_with, worlds};
-
-/// Collects events as their level and all their fields.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Level, String)>>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {}={value:?}", field.name()).unwrap();
-    }
-}
-
-impl Subscriber for Log {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().target().to_owned());
-        event.record(&mut line);
-        self.0.lock().unwrap().push((*event.metadata().level(), line.0));
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
-impl Log {
-    fn above_debug(&self) -> Vec<String> {
-        let lines = self.0.lock().unwrap();
-        lines.iter().filter(|(level, _)| *level < Level::DEBUG).map(|(_, line)| line.clone()).collect()
-    }
-}
 
 /// What would give a key away: Django's shape, and the parts that a visitor or an operator put into it.
 const TRACES: [&str; 5] = ["views.decorators", "cache_page", "cache_header", "secret", "tell-tale"];
@@ -87,7 +39,7 @@ async fn rule_13_keys_are_not_in_headers() {
 
 /// Every way in which a request can go wrong that somebody would want to hear of.
 async fn all_that_goes_wrong(log: &Log) {
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _reading = log.read_along();
     let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
     for rule in [KeyRule::Warn, KeyRule::Refuse] {
         for (prefix, language) in

@@ -1,7 +1,8 @@
-//! What the tests of the page floor stand on: two stores, a handler that counts, and answers that can be looked into.
-//! `tests/safety.rs`, `tests/pages.rs` and `tests/nested.rs` include it.
+//! What the tests of the page floor stand on: stores, a handler that counts, and answers that can be looked into.
+//! Each program that includes it says which stores: a `mod chosen` with `worlds()`.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+mod apart;
 mod cache_status;
 mod script;
 mod text;
@@ -23,10 +24,15 @@ use larder::backend::{Backend, Memory};
 use larder::{Cache, CacheLayer, ManualClock, Timestamp};
 use tower::{Service, ServiceExt};
 
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub use apart::Apart;
 pub use cache_status::CacheStatus;
 #[allow(unused_imports, reason = "each test program uses a part of it")]
 pub use script::{Broken, Script, Step};
 pub use text::Text;
+
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub use crate::chosen::worlds;
 
 /// A cache on a clock that stands still.
 pub struct World {
@@ -37,13 +43,13 @@ pub struct World {
     pub text: Option<Text>,
 }
 
-/// Memory, which keeps pages as objects, and a store that answers later under textual keys.
-pub fn worlds() -> [World; 2] {
+/// Memory, which keeps pages as objects.
+pub fn memory_world() -> World {
     let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
-    let memory = Memory::with_clock(hands.clock());
-    [World { name: "memory", cache: Cache::new(memory), hands, text: None }, text_world()]
+    World { name: "memory", cache: Cache::new(Memory::with_clock(hands.clock())), hands, text: None }
 }
 
+/// A store that answers later under textual keys.
 pub fn text_world() -> World {
     let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
     let text = Text::new(hands.clock());
@@ -63,6 +69,12 @@ impl World {
     /// A handler behind such a layer.
     pub fn around(&self, handler: &Handler) -> larder::CacheService<Handler> {
         tower::Layer::layer(&self.site(), handler.clone())
+    }
+
+    /// Whether every variant has a place of its own, whatever the key scheme: Django's keys run some together, and those
+    /// then push each other out of a store with textual keys.
+    pub fn keeps_apart(&self, scheme: larder::KeyScheme) -> bool {
+        scheme == larder::KeyScheme::Sha256 || self.name == "memory"
     }
 
     pub fn wait(&self, seconds: u64) {
@@ -213,9 +225,11 @@ where
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-/// Lets everything that is ready run, such as a page being stored in the background.
+/// Lets everything that is ready run, such as a page being stored in the background, and waits for the stores that are
+/// still at work.
 pub async fn settle() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
+        apart::idle().await;
     }
 }

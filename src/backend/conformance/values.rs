@@ -166,6 +166,32 @@ pub(super) async fn incr_refuses<B: Backend>(trial: &Trial<B>) -> Checked {
     Ok(())
 }
 
+pub(super) async fn incr_unsigned<B: Backend>(trial: &Trial<B>) -> Checked {
+    let (backend, key) = (&trial.backend, &trial.key("k"));
+    backend.set(key, stored("41", flags::INTEGER), Some(seconds(60))).await?;
+    for (delta, sum) in [(1, 42), (0, 42), (58, 100), (-1, 99), (-95, 4), (-5, 0), (-1, 0), (7, 7), (i64::MIN, 0)] {
+        answers!(backend.incr(key, delta).await?, Some(sum), "incr by {delta}");
+        answers!(backend.get(key).await?, Some(stored(sum.to_string(), flags::INTEGER)), "get after incr by {delta}");
+    }
+    for (number, delta) in [(i64::MAX.to_string(), 1), (i64::MAX.to_string(), i64::MAX), (u64::MAX.to_string(), 1)] {
+        let value = stored(number.clone(), flags::INTEGER);
+        backend.set(key, value.clone(), None).await?;
+        let answer = backend.incr(key, delta).await;
+        ensure!(matches!(answer, Err(Error::Overflow { .. })), "incr of {number} by {delta}: {answer:?}");
+        answers!(backend.get(key).await?, Some(value), "get after it");
+    }
+    for value in
+        [stored("-5", flags::INTEGER), stored("18446744073709551616", flags::INTEGER), stored("five", flags::TEXT)]
+    {
+        backend.set(key, value.clone(), None).await?;
+        ensure!(backend.incr(key, 1).await.is_err(), "incr of {value:?} is no error");
+        answers!(backend.get(key).await?, Some(value), "get after it");
+    }
+    backend.set(key, stored((i64::MAX - 1).to_string(), flags::INTEGER), None).await?;
+    answers!(backend.incr(key, 1).await?, Some(i64::MAX), "incr to the largest number");
+    Ok(())
+}
+
 pub(super) async fn bulk<B: Backend>(trial: &Trial<B>) -> Checked {
     let backend = &trial.backend;
     let [a, b, c, missing] = ["a", "b", "c", "missing"].map(|key| trial.key(key));

@@ -8,6 +8,12 @@ use serde::forward_to_deserialize_any;
 use super::{Refusal, refusal};
 use crate::backend::{Stored, flags};
 
+/// The flags of what a Django on the same memcached stores of any type that has no flags of its own (MEM-12).
+const PICKLE: u32 = 1;
+
+/// The flags of what a Django compressed (MEM-12), where that is all that is known of it.
+const COMPRESSED: u32 = 8;
+
 pub(super) fn value<T: DeserializeOwned>(stored: &Stored) -> Result<T, Refusal> {
     let data = &stored.data[..];
     match stored.flags {
@@ -16,6 +22,8 @@ pub(super) fn value<T: DeserializeOwned>(stored: &Stored) -> Result<T, Refusal> 
         flags::TEXT => T::deserialize(Plain::Text(utf8(data)?)),
         flags::BYTES => T::deserialize(Plain::Octets(data)),
         flags::SERDE => message_pack(data),
+        COMPRESSED => Err(refusal("it says that it is compressed, and cannot be inflated")),
+        PICKLE => Err(refusal("it is a pickle, which only Python can read")),
         other => Err(refusal(format_args!("its flags are {other}, which no value of this codec has"))),
     }
 }

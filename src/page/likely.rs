@@ -1,0 +1,76 @@
+//! Which `Vary` values the pages of a site lately had, so that a page can be asked for before it is known which it has.
+//! The text store asks for such pages together with what is known of the URL: a hit is then one round trip.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+/// A few `Vary` values, the newest first. A clone is another handle on the same ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Likely(Arc<ArcSwap<Vec<Option<String>>>>);
+
+/// How many there are. Each is one more key in every look-up, and most sites have one or two.
+const MOST: usize = 3;
+
+/// A longer value is no common one, and would not be worth its place.
+const LONGEST: usize = 512;
+
+impl Default for Likely {
+    /// No `Vary` at all.
+    fn default() -> Self {
+        Likely(Arc::new(ArcSwap::from_pointee(vec![None])))
+    }
+}
+
+impl Likely {
+    /// The values.
+    pub(super) fn values(&self) -> Arc<Vec<Option<String>>> {
+        self.0.load_full()
+    }
+
+    /// Takes note of a value that a page had; the oldest goes for it.
+    pub(super) fn note(&self, vary: Option<&str>) {
+        let is_noted = |values: &[Option<String>]| values.iter().any(|value| value.as_deref() == vary);
+        if vary.is_some_and(|vary| vary.len() > LONGEST) || is_noted(&self.0.load()) {
+            return;
+        }
+        self.0.rcu(|values| {
+            let mut values = Vec::clone(values);
+            if !is_noted(&values) {
+                values.insert(0, vary.map(str::to_owned));
+                values.truncate(MOST);
+            }
+            values
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(likely: &Likely) -> Vec<Option<String>> {
+        likely.values().to_vec()
+    }
+
+    #[test]
+    fn the_newest_few_values_are_kept() {
+        let likely = Likely::default();
+        assert_eq!(values(&likely), [None]);
+        for vary in ["Cookie", "Accept", "Cookie", "Origin"] {
+            likely.note(Some(vary));
+        }
+        assert_eq!(values(&likely), ["Origin", "Accept", "Cookie"].map(|vary| Some(vary.to_owned())));
+    }
+
+    #[test]
+    fn a_flood_of_values_takes_no_room() {
+        let likely = Likely::default();
+        for number in 0..10_000 {
+            likely.note(Some(&format!("x-{number}")));
+            likely.note(Some(&"x".repeat(10_000)));
+        }
+        assert_eq!(values(&likely).len(), MOST);
+        assert!(values(&likely).iter().flatten().all(|vary| vary.len() <= LONGEST));
+    }
+}
