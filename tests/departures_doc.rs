@@ -17,7 +17,8 @@ in `tests/vectors`; `tests/django.rs` asks larder the same, and holds every answ
 is counted under. *Seen in* is how many of those recordings show it. Where there are none, a test of larder's own does.
 
 The numbers are those of Django's behaviours, which recordings, tests and doc comments name: KEY and LOW are the low-level API,
-CFG settings, LOC the memory backend, PGK the keys of pages, MID the middleware, VIEW the decorators, AGE, HDR and VRY the
+CFG settings, LOC the memory backend, DB the database backend, MEM the memcached backends, FIL the file backend, RED the
+Redis backend, PGK the keys of pages, MID the middleware, VIEW the decorators, AGE, HDR and VRY the
 header functions, CON conditional requests, LIM what is widely held to be wrong or missing in Django. The safety rules are larder's own:
 `tests/safety.rs` has a test named after each.
 ";
@@ -27,7 +28,7 @@ const SECTIONS: [(&str, &[&str]); 4] = [
     ("Pages", &["MID", "PGK", "VIEW", "LIM"]),
     ("Headers", &["AGE", "HDR", "VRY"]),
     ("Conditional requests", &["CON"]),
-    ("Values, and the store", &["KEY", "LOW", "LOC", "CFG"]),
+    ("Values, and the store", &["KEY", "LOW", "LOC", "CFG", "DB", "MEM", "FIL", "RED"]),
 ];
 
 #[derive(Deserialize)]

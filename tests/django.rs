@@ -19,14 +19,26 @@ mod keys;
 mod lowlevel;
 #[path = "django/make_key.rs"]
 mod make_key;
+#[cfg(feature = "memcached")]
+#[path = "django/memcached_ring.rs"]
+mod memcached_ring;
+#[path = "django/memcached_wire.rs"]
+mod memcached_wire;
 #[path = "django/middleware.rs"]
 mod middleware;
 #[path = "django/python_value.rs"]
 mod python_value;
 #[path = "django/raw_request.rs"]
 mod raw_request;
+mod real;
+#[path = "django/redis_wire.rs"]
+mod redis_wire;
 #[path = "django/stack.rs"]
 mod stack;
+#[path = "django/storage_db.rs"]
+mod storage_db;
+#[path = "django/storage_file.rs"]
+mod storage_file;
 #[path = "django/store_model.rs"]
 mod store_model;
 #[path = "django/text_backend.rs"]
@@ -50,6 +62,12 @@ const RUNNERS: &[fn(&Departures) -> Summary] = &[
     middleware::middleware,
     lowlevel::lowlevel,
     make_key::make_key,
+    redis_wire::redis_wire,
+    storage_db::storage_db,
+    storage_file::storage_file,
+    memcached_wire::memcached_wire,
+    #[cfg(feature = "memcached")]
+    memcached_ring::memcached_ring,
 ];
 
 fn main() -> ExitCode {
