@@ -310,19 +310,11 @@ impl Client {
 
     async fn store_if(&self, how: Store, key: &[u8], data: Bytes, flags: u32, expiry: Expiry) -> Result<bool, Error> {
         let (data, flags) = self.inner.compression.deflate(data, flags);
-        match self.store(how, key, &data, flags, counted(expiry)).await? {
-            (_, Reply::Done) => Ok(true),
-            (_, Reply::NotStored) => Ok(false),
-            (server, reply) => Err(odd(server, &reply)),
-        }
+        was_stored(self.store(how, key, &data, flags, counted(expiry)).await?)
     }
 
     async fn extend(&self, how: Store, key: &[u8], data: Bytes) -> Result<bool, Error> {
-        match self.store(how, key, &data, 0, counted(Expiry::Never)).await? {
-            (_, Reply::Done) => Ok(true),
-            (_, Reply::NotStored) => Ok(false),
-            (server, reply) => Err(odd(server, &reply)),
-        }
+        was_stored(self.store(how, key, &data, 0, counted(Expiry::Never)).await?)
     }
 
     async fn store(
@@ -365,6 +357,15 @@ impl Client {
 
 fn counted(expiry: Expiry) -> ExpiryTime {
     expiry.at(SystemTime::now())
+}
+
+/// Whether a write that has a condition was done.
+fn was_stored((server, reply): (&Server, Reply)) -> Result<bool, Error> {
+    match reply {
+        Reply::Done => Ok(true),
+        Reply::NotStored => Ok(false),
+        reply => Err(odd(server, &reply)),
+    }
 }
 
 impl fmt::Debug for Client {
