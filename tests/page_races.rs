@@ -20,7 +20,7 @@ const RACE: Duration = Duration::from_millis(1_500);
 const VARIANTS: u64 = 6;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }
 
 fn race(max_bytes: usize, most_variants: usize) {

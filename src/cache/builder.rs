@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Cache;
 use super::cache::Settings;
+use super::flights::Flights;
 use super::key::{KeyFunction, Version};
 use super::single_flight::SingleFlight;
 use super::timeout::{self, Timeout};
@@ -106,6 +107,7 @@ impl CacheBuilder {
             default_timeout: self.default_timeout,
             key_function: self.key_function,
             flights: Arc::new(SingleFlight::default()),
+            page_flights: Arc::new(Flights::default()),
             is_guarded,
             store: self.store,
             told: Arc::default(),

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::builder::CacheBuilder;
+use super::flights::Flights;
 use super::key::{self, KeyFunction, Version};
 use super::single_flight::{Role, SingleFlight};
 use super::timeout::{Lifetime, Timeout};
@@ -42,6 +43,7 @@ pub(super) struct Settings {
     pub(super) default_timeout: Timeout,
     pub(super) key_function: Option<Arc<KeyFunction>>,
     pub(super) flights: Arc<SingleFlight>,
+    pub(super) page_flights: Arc<Flights>,
     /// Whether a guard stands before the backend.
     pub(super) is_guarded: bool,
     /// What tells the store from others, where a URL named it.
@@ -156,6 +158,11 @@ impl Cache {
     pub(crate) fn is_on_store_of(&self, other: &Cache) -> bool {
         Arc::ptr_eq(self.backend(), other.backend())
             || self.settings.store.is_some() && self.settings.store == other.settings.store
+    }
+
+    /// The fills of pages that are under way.
+    pub(crate) fn page_flights(&self) -> &Arc<Flights> {
+        &self.settings.page_flights
     }
 
     /// What was told of its trouble.

@@ -21,6 +21,7 @@ use super::site::Site;
 use super::text_store;
 use super::variant::write_variant;
 use super::visit::Visit;
+use crate::cache::Lead;
 use crate::clock::Timestamp;
 
 pub(super) type Storing = Pin<Box<dyn Future<Output = Result<(), Reason>> + Send>>;
@@ -35,6 +36,8 @@ pub(super) struct Fill {
     /// Variant and head, as a page holds them.
     prefix: Vec<u8>,
     variant: usize,
+    /// Others wait for the page.
+    lead: Option<Lead>,
 }
 
 /// A page that was handed to the store.
@@ -49,7 +52,7 @@ impl Fill {
     /// Takes down the head of a response, as patched, for requests alike in `names`.
     pub(super) fn new(
         site: &Arc<Site>,
-        visit: Box<Visit>,
+        mut visit: Box<Visit>,
         parts: &Parts,
         (now, lifetime): (Timestamp, Duration),
         is_public: bool,
@@ -72,13 +75,16 @@ impl Fill {
             is_head: visit.is_head,
             is_public,
         };
-        Fill { site: Arc::clone(site), facts, vary: vary_text(&parts.headers), prefix, variant, visit }
+        let (site, lead) = (Arc::clone(site), visit.lead.take());
+        Fill { site, facts, vary: vary_text(&parts.headers), prefix, variant, lead, visit }
     }
 
     /// Stores the page with this body; also gives the body back, in one piece and not copied again.
-    pub(super) fn keep(self, body: &[Bytes]) -> (Kept, Bytes) {
+    pub(super) fn keep(mut self, body: &[Bytes]) -> (Kept, Bytes) {
         let now = self.facts.stored_at;
+        let lead = self.lead.take();
         let Some(page) = Page::new(self.facts, &self.prefix, self.variant, body) else {
+            end(lead, Err(Reason::TooLarge), now);
             return (Kept::Done(Err(Reason::TooLarge)), body.concat().into());
         };
         // A body that came in one piece is there already; to share the page's buffer would cost the page a count.
@@ -90,11 +96,23 @@ impl Fill {
             Some(objects) => {
                 let (key, most) = (&self.visit.key, self.site.settings.most_variants);
                 let room = self.site.cache().backend().largest_value().saturating_sub(key.len());
-                Kept::Done(if put_page(objects, key, page, most, room, now) { Ok(()) } else { Err(Reason::TooLarge) })
+                let is_kept = put_page(objects, key, page, most, room, now);
+                let stored = if is_kept { Ok(()) } else { Err(Reason::TooLarge) };
+                end(lead, stored, now);
+                Kept::Done(stored)
             }
-            None => Kept::Pending(Box::pin(text_store::store(self.site, self.visit, self.vary, page))),
+            None => Kept::Pending(Box::pin(async move {
+                let stored = text_store::store(self.site, self.visit, self.vary, page).await;
+                end(lead, stored, now);
+                stored
+            })),
         };
         (kept, whole)
+    }
+
+    /// The body is not to be stored: others need not wait for it.
+    pub(super) fn refuse(self) {
+        end(self.lead, Err(Reason::Incomplete), self.facts.stored_at);
     }
 
     /// Stores the page when its body has come. A store that answers later is waited for in the background, as the
@@ -107,5 +125,15 @@ impl Fill {
                 runtime.spawn(storing);
             }
         })
+    }
+}
+
+/// Tells those who wait what became of the page. A store that fails now may not fail the next time.
+fn end(lead: Option<Lead>, stored: Result<(), Reason>, now: Timestamp) {
+    let Some(lead) = lead else { return };
+    match stored {
+        Ok(()) => lead.land(),
+        Err(Reason::Backend) => lead.fail(),
+        Err(_) => lead.refuse(now),
     }
 }

@@ -1,36 +1,31 @@
-//! The future of a [`CacheService`](super::CacheService): answered at once, or seek, make an inner service ready, run it,
-//! read what is ready of its body, store. It is written by hand so that a hit allocates no future and an inner service
-//! needs no `Send`.
+//! The future of a [`CacheService`](super::CacheService): answered at once, or board or seek, make an inner service ready,
+//! run it, settle what becomes of its response. It is written by hand so that a hit allocates no future.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
 use tower_service::Service;
+use tracing::Instrument;
 
 use super::answer::answer;
-use super::body::{PageBody, Reading, Stop, read_ready};
-use super::fill::{Fill, Kept, Storing};
-use super::frame::Page;
-use super::policy::{self, Rules, Verdict};
+use super::boarding::{Boarded, Seeking, board_at_once, seek_and_board};
+use super::body::PageBody;
+use super::fill::Storing;
 use super::reason::{Forward, Outcome, Reason};
 use super::service::Shared;
+use super::settle::{Settled, mark_hit, settle};
 use super::site::Site;
-use super::text_store::Sought;
+use super::text_store::Found;
 use super::visit::Visit;
-use crate::clock::Timestamp;
-use crate::headers::patch_response_headers;
+use crate::cache::Lookout;
 
 const POLLED_AGAIN: &str = "a response future is polled once to its end";
-
-type Seeking = Pin<Box<dyn Future<Output = Result<Sought, Reason>> + Send>>;
 
 /// What is to be done with the inner service's response.
 pub(super) enum After {
@@ -42,22 +37,25 @@ pub(super) enum After {
     Store(Box<Visit>, Forward),
 }
 
-/// Left on a response that came from a cache further in (MID-33).
-#[derive(Clone, Copy)]
-struct FromInnerCache;
-
-/// Left on a response by a layer further in that leaves the page to this one: how long it is to live, by its page timeout
-/// (MID-11) or else by its timeout for pages that say nothing themselves (MID-13).
-#[derive(Clone, Copy)]
-struct InnerTimeouts {
-    page: Option<Duration>,
-    site: Duration,
+impl After {
+    pub(super) fn why(&self) -> Forward {
+        match self {
+            After::Pass(reason) => Forward::Bypass(*reason),
+            After::LeaveToOuter => Forward::Bypass(Reason::OuterLayer),
+            After::Store(_, why) => *why,
+        }
+    }
 }
+
+type Answer<S, B, B2> = Result<Response<PageBody<B2>>, <S as Service<Request<B>>>::Error>;
 
 pin_project! {
     /// The response of a [`CacheService`](super::CacheService).
     ///
     /// A hit is small and lies in it; what is sent on lies behind a pointer. axum moves it to the heap for every request.
+    ///
+    /// It may be dropped at any time. Where others wait for the page that it was about to bring, the work goes on without
+    /// it, as a task of the tokio runtime.
     pub struct ResponseFuture<S, B, B2>
     where
         S: Service<Request<B>>,
@@ -73,7 +71,24 @@ where
     B2: Body,
 {
     Answered(Option<Response<PageBody<B2>>>),
-    SentOn(Pin<Box<SentOn<S, B, B2>>>),
+    SentOn(Visitor<Answer<S, B, B2>>),
+}
+
+/// A visitor who is to be given an answer.
+struct Visitor<A>(Option<Pin<Box<dyn Going<A>>>>);
+
+/// Work for a visitor.
+trait Going<A>: Future<Output = A> + Send {
+    /// The visitor has gone: goes on for others, if there are any.
+    fn let_visitor_go(self: Pin<Box<Self>>);
+}
+
+impl<A> Drop for Visitor<A> {
+    fn drop(&mut self) {
+        if let Some(going) = self.0.take() {
+            going.let_visitor_go();
+        }
+    }
 }
 
 pin_project! {
@@ -86,6 +101,9 @@ pin_project! {
         #[pin]
         stage: Stage<S, B, B2>,
         shared: Arc<Shared<S>>,
+        is_nested: bool,
+        // Sees those who wait for what this one brings.
+        lookout: Option<Lookout>,
     }
 }
 
@@ -96,7 +114,8 @@ pin_project! {
         S: Service<Request<B>>,
         B2: Body,
     {
-        Seeking { seeking: Seeking, request: Option<Request<B>>, is_nested: bool },
+        Boarding { visit: Option<Box<Visit>>, why: Forward, landed: u64, request: Option<Request<B>> },
+        Seeking { seeking: Seeking, request: Option<Request<B>> },
         Readying { service: S, request: Option<Request<B>>, after: Option<After> },
         Running { #[pin] running: S::Future, after: Option<After> },
         Storing { storing: Storing, why: Forward, response: Option<Response<PageBody<B2>>> },
@@ -105,7 +124,7 @@ pin_project! {
 
 impl<S, B, B2> ResponseFuture<S, B, B2>
 where
-    S: Service<Request<B>, Response = Response<B2>> + Clone,
+    S: Service<Request<B>>,
     B2: Body,
 {
     pub(super) fn answered(
@@ -117,77 +136,170 @@ where
         mark_hit(&mut response, outcome, site, is_nested);
         ResponseFuture { state: State::Answered(Some(response)) }
     }
+}
 
-    pub(super) fn seek(seeking: Seeking, request: Request<B>, shared: Arc<Shared<S>>, is_nested: bool) -> Self {
-        Self::at(Stage::Seeking { seeking, request: Some(request), is_nested }, shared)
+impl<S, B, B2> ResponseFuture<S, B, B2>
+where
+    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Send + 'static,
+    B2: Body<Error: Send> + Send + 'static,
+{
+    /// Leads the flight of a page that is not in memory, or waits for it.
+    pub(super) fn board(
+        visit: Box<Visit>,
+        why: Forward,
+        landed: u64,
+        request: Request<B>,
+        shared: &Arc<Shared<S>>,
+        is_nested: bool,
+    ) -> Self {
+        Self::at(Stage::Boarding { visit: Some(visit), why, landed, request: Some(request) }, shared, is_nested)
     }
 
-    pub(super) fn send_on(request: Request<B>, after: After, shared: Arc<Shared<S>>) -> Self {
+    /// Seeks the page in a store that answers later.
+    pub(super) fn seek(visit: Box<Visit>, request: Request<B>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
+        let seeking = Box::pin(seek_and_board(Arc::clone(&shared.site), visit));
+        Self::at(Stage::Seeking { seeking, request: Some(request) }, shared, is_nested)
+    }
+
+    /// Sends a request on that no page can answer.
+    pub(super) fn send_on(request: Request<B>, after: After, shared: &Arc<Shared<S>>) -> Self {
         let service = shared.inner();
-        Self::at(Stage::Readying { service, request: Some(request), after: Some(after) }, shared)
+        Self::at(Stage::Readying { service, request: Some(request), after: Some(after) }, shared, false)
     }
 
-    fn at(stage: Stage<S, B, B2>, shared: Arc<Shared<S>>) -> Self {
-        ResponseFuture { state: State::SentOn(Box::pin(SentOn { stage, shared })) }
+    fn at(stage: Stage<S, B, B2>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
+        let sent_on = SentOn { stage, shared: Arc::clone(shared), is_nested, lookout: None };
+        ResponseFuture { state: State::SentOn(Visitor(Some(Box::pin(sent_on)))) }
     }
 }
 
 impl<S, B, B2> Future for ResponseFuture<S, B, B2>
 where
-    S: Service<Request<B>, Response = Response<B2>> + Clone,
+    S: Service<Request<B>>,
     B2: Body,
 {
-    type Output = Result<Response<PageBody<B2>>, S::Error>;
+    type Output = Answer<S, B, B2>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state {
             State::Answered(response) => Poll::Ready(Ok(response.take().expect(POLLED_AGAIN))),
-            State::SentOn(sent_on) => sent_on.as_mut().poll(context),
+            State::SentOn(Visitor(going)) => {
+                let answer = ready!(going.as_mut().expect(POLLED_AGAIN).as_mut().poll(context));
+                *going = None;
+                Poll::Ready(answer)
+            }
         }
     }
 }
 
+impl<S, B, B2> Going<Answer<S, B, B2>> for SentOn<S, B, B2>
+where
+    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Send + 'static,
+    B2: Body<Error: Send> + Send + 'static,
+{
+    fn let_visitor_go(mut self: Pin<Box<Self>>) {
+        let finishes = self.shared.site.settings.crowd.finishes_fills;
+        let this = self.as_mut().project();
+        let is_fill = match this.stage.project() {
+            StageProjection::Readying { after, .. } | StageProjection::Running { after, .. } => {
+                matches!(after, Some(After::Store(..)))
+            }
+            StageProjection::Storing { .. } => true,
+            StageProjection::Boarding { .. } | StageProjection::Seeking { .. } => false,
+        };
+        let lookout = this.lookout.take().filter(|_| !finishes);
+        let is_for_others = finishes || lookout.as_ref().is_some_and(Lookout::is_awaited);
+        if is_fill
+            && is_for_others
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(go_on(self, lookout).in_current_span());
+        }
+    }
+}
+
+/// Finishes the work, as long as anybody waits for it whom the lookout sees.
+async fn go_on<S, B, B2>(mut sent_on: Pin<Box<SentOn<S, B, B2>>>, lookout: Option<Lookout>)
+where
+    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Send + 'static,
+    B2: Body<Error: Send> + Send + 'static,
+{
+    let mut deserted = std::pin::pin!(async {
+        match &lookout {
+            Some(lookout) => lookout.deserted().await,
+            None => std::future::pending().await,
+        }
+    });
+    std::future::poll_fn(|context| match sent_on.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => deserted.as_mut().poll(context),
+    })
+    .await;
+}
+
 impl<S, B, B2> Future for SentOn<S, B, B2>
 where
-    S: Service<Request<B>, Response = Response<B2>> + Clone,
-    B2: Body,
+    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Send + 'static,
+    B2: Body<Error: Send> + Send + 'static,
 {
-    type Output = Result<Response<PageBody<B2>>, S::Error>;
+    type Output = Answer<S, B, B2>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let failed = |after: &mut Option<After>, error| {
-            if let Some(after) = after.take() {
-                Outcome::Forwarded { why: after.why(), stored: Err(Reason::Handler) }.tell();
-            }
-            Poll::Ready(Err(error))
-        };
         loop {
             let next = match this.stage.as_mut().project() {
-                StageProjection::Seeking { seeking, request, is_nested } => {
+                StageProjection::Boarding { visit, why, landed, request } => {
+                    let visit = visit.take().expect(POLLED_AGAIN);
+                    match board_at_once(&this.shared.site, visit, *why, *landed) {
+                        Ok((visit, why)) => {
+                            *this.lookout = visit.lead.as_ref().map(|lead| lead.lookout());
+                            let after = Some(After::Store(visit, why));
+                            Stage::Readying { service: this.shared.inner(), request: request.take(), after }
+                        }
+                        Err(seeking) => Stage::Seeking { seeking, request: request.take() },
+                    }
+                }
+                StageProjection::Seeking { seeking, request } => {
                     let after = match ready!(seeking.as_mut().poll(context)) {
-                        Ok(Sought::Found { page, ready, is_head, is_known, now }) => {
+                        Ok(Boarded::Found(found, waited)) => {
+                            let Found { page, ready, is_head, is_known, now } = *found;
                             let mut response = answer(&page, &ready, is_head, is_known, now);
-                            mark_hit(&mut response, Outcome::hit(&page, now), &this.shared.site, *is_nested);
+                            let outcome = waited.map_or(Outcome::hit(&page, now), |why| Outcome::Collapsed { why });
+                            mark_hit(&mut response, outcome, &this.shared.site, *this.is_nested);
                             return Poll::Ready(Ok(response));
                         }
-                        Ok(Sought::Missing(visit, why)) => After::Store(visit, why),
+                        Ok(Boarded::Missing(visit, why)) => {
+                            *this.lookout = visit.lead.as_ref().map(|lead| lead.lookout());
+                            After::Store(visit, why)
+                        }
                         Err(reason) => After::Pass(reason),
                     };
                     Stage::Readying { service: this.shared.inner(), request: request.take(), after: Some(after) }
                 }
                 StageProjection::Readying { service, request, after } => {
+                    let failure = Failure(after);
                     if let Err(error) = ready!(service.poll_ready(context)) {
-                        return failed(after, error);
+                        failure.is_an_error();
+                        return Poll::Ready(Err(error));
                     }
                     let running = service.call(request.take().expect(POLLED_AGAIN));
+                    drop(failure);
                     Stage::Running { running, after: after.take() }
                 }
                 StageProjection::Running { running, after } => {
+                    let failure = Failure(after);
                     let response = match ready!(running.poll(context)) {
                         Ok(response) => response,
-                        Err(error) => return failed(after, error),
+                        Err(error) => {
+                            failure.is_an_error();
+                            return Poll::Ready(Err(error));
+                        }
                     };
+                    drop(failure);
                     match settle(response, after.take().expect(POLLED_AGAIN), &this.shared.site, context) {
                         Settled::Answered(response) => return Poll::Ready(Ok(response)),
                         Settled::Storing(storing, why, response) => {
@@ -207,119 +319,33 @@ where
     }
 }
 
-/// What became of the inner service's response.
-enum Settled<B: Body> {
-    Answered(Response<PageBody<B>>),
-    Storing(Storing, Forward, Response<PageBody<B>>),
-}
+/// What those who wait are told where the inner service brings no response: that none comes.
+struct Failure<'a>(&'a mut Option<After>);
 
-/// Judges the response by its head, then reads what is ready of its body and stores it, or sends both on.
-fn settle<B: Body>(response: Response<B>, after: After, site: &Arc<Site>, context: &mut Context<'_>) -> Settled<B> {
-    let why = after.why();
-    let (mut parts, body) = response.into_parts();
-    let report = |parts, body, outcome: Outcome| {
-        let mut response = Response::from_parts(parts, body);
-        outcome.report(&mut response, site);
-        Settled::Answered(response)
-    };
-    let pass = |parts, body, reason| report(parts, body, Outcome::Forwarded { why, stored: Err(reason) });
-    let visit = match after {
-        After::Store(visit, _) => visit,
-        After::Pass(reason) => return pass(parts, PageBody::passed(body), reason),
-        After::LeaveToOuter => {
-            let Rules { page_timeout: page, site_timeout: site, .. } = site.settings.rules;
-            parts.extensions.insert(InnerTimeouts { page, site });
-            return pass(parts, PageBody::passed(body), Reason::OuterLayer);
+impl Failure<'_> {
+    fn is_an_error(mut self) {
+        if let Some(why) = self.wake() {
+            Outcome::Forwarded { why, stored: Err(Reason::Handler) }.tell();
         }
-    };
-    // The mark stays on the response: layers further out must not store the page either.
-    if parts.extensions.get::<FromInnerCache>().is_some() {
-        return pass(parts, PageBody::passed(body), Reason::InnerHit);
-    }
-    let rules = &site.settings.rules;
-    let inner = parts.extensions.remove::<InnerTimeouts>();
-    let page_timeout = rules.page_timeout.or(inner.and_then(|inner| inner.page));
-    let site_timeout = inner.map_or(rules.site_timeout, |inner| inner.site);
-    // A HEAD of what GET streams is a stream, too, or the two would differ in their headers; else it has no body to store.
-    let size = body.size_hint().exact().map(|size| if visit.is_head { 0 } else { size });
-    let now = site.cache().clock().now();
-    let (lifetime, is_public, names) = match policy::judge(
-        visit.has_authorization,
-        parts.status,
-        &parts.headers,
-        size,
-        (page_timeout, site_timeout),
-        rules,
-    ) {
-        Verdict::Pass(reason) => return pass(parts, PageBody::passed(body), reason),
-        Verdict::Patch(lifetime, reason) => {
-            patch_response_headers(&mut parts.headers, lifetime, now);
-            return pass(parts, PageBody::passed(body), reason);
-        }
-        Verdict::Store { lifetime, is_public, names } => (lifetime, is_public, names),
-    };
-    let is_head = visit.is_head;
-    // The body that came with a HEAD, if there is one, is what a GET would have: servers strip it and keep its length.
-    let said = if is_head { body.size_hint().exact().filter(|said| *said > 0) } else { size };
-    let expected = match policy::expected_length(&parts.headers, said) {
-        Ok(expected) => expected,
-        Err(reason) => return pass(parts, PageBody::passed(body), reason),
-    };
-    if is_head && let Some(length) = expected {
-        parts.headers.insert(CONTENT_LENGTH, length.into());
-    }
-    patch_response_headers(&mut parts.headers, lifetime, now);
-    let fill = Fill::new(site, visit, &parts, (now, lifetime), is_public, &names);
-    let stored = |kept: Kept, parts, body| match kept {
-        Kept::Done(stored) => report(parts, body, Outcome::Forwarded { why, stored }),
-        Kept::Pending(storing) => Settled::Storing(storing, why, Response::from_parts(parts, body)),
-    };
-    if is_head {
-        let (kept, _) = fill.keep(&[]);
-        return stored(kept, parts, PageBody::passed(body));
-    }
-    match read_ready(body, rules.largest_body, context) {
-        Reading::Whole(pieces) if expected.is_none_or(|expected| expected == length(&pieces)) => {
-            let (kept, body) = fill.keep(&pieces);
-            stored(kept, parts, PageBody::whole(body))
-        }
-        Reading::Whole(pieces) => pass(parts, PageBody::whole(pieces.concat().into()), Reason::Incomplete),
-        Reading::Unfinished(unfinished) => match unfinished.stop {
-            Stop::Waiting => {
-                let body = unfinished.into_watched_body(rules.largest_body, expected, fill.on_end());
-                report(parts, body, Outcome::Storing { why })
-            }
-            Stop::TooLarge => pass(parts, unfinished.into_body(), Reason::TooLarge),
-            Stop::Trailers => pass(parts, unfinished.into_body(), Reason::Trailers),
-            Stop::Failed => pass(parts, unfinished.into_body(), Reason::Incomplete),
-        },
-    }
-}
-
-fn length(pieces: &[Bytes]) -> u64 {
-    pieces.iter().map(|piece| piece.len() as u64).sum()
-}
-
-/// Tells a layer further out, if there is one, that this is a hit already.
-fn mark_hit<B: Body>(response: &mut Response<PageBody<B>>, outcome: Outcome, site: &Site, is_nested: bool) {
-    if is_nested {
-        response.extensions_mut().insert(FromInnerCache);
-    }
-    outcome.report(response, site);
-}
-
-impl Outcome {
-    pub(super) fn hit(page: &Page, now: Timestamp) -> Self {
-        Outcome::Hit { ttl: page.expires_at.since(now).as_secs() }
     }
 
-    /// Puts the outcome into `tracing` and, where the layer was told to, into `Cache-Status`.
-    fn report<B>(self, response: &mut Response<B>, site: &Site) {
-        self.tell();
-        if let Some(name) = &site.settings.status_name
-            && let Some(value) = self.cache_status(name)
+    fn wake(&mut self) -> Option<Forward> {
+        let after = self.0.take()?;
+        let why = after.why();
+        if let After::Store(visit, _) = after
+            && let Some(lead) = visit.lead
         {
-            response.headers_mut().append("cache-status", value);
+            lead.fail();
+        }
+        Some(why)
+    }
+}
+
+impl Drop for Failure<'_> {
+    /// In a panic: whoever catches it may keep the future for as long as he likes.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.wake();
         }
     }
 }

@@ -2,6 +2,7 @@
 //! The text store keeps one list of these for each URL, beside the pages themselves.
 
 use bytes::{BufMut, Bytes};
+use http::HeaderName;
 
 use super::pieces::{Pieces, write_piece};
 use super::policy::is_fresh;
@@ -83,6 +84,16 @@ impl Known {
     /// The `Vary` values that may have a living page.
     pub(super) fn living(&self, now: Timestamp) -> impl Iterator<Item = Option<&str>> {
         self.lists.iter().filter(move |list| is_fresh(list.expires_at, now)).map(|list| list.vary.as_deref())
+    }
+
+    /// What the pages vary on, all lists taken together; what is no name of a header is left out.
+    pub(super) fn names(&self) -> Vec<HeaderName> {
+        let lists = self.lists.iter().filter_map(|list| list.vary.as_deref());
+        let names = lists.flat_map(|vary| vary.split(','));
+        let mut names: Vec<HeaderName> = names.filter_map(|name| name.trim().parse().ok()).collect();
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        names
     }
 
     pub(super) fn expires_at(&self) -> Timestamp {

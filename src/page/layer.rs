@@ -12,7 +12,7 @@ use super::key_scheme::KeyScheme;
 use super::pages::Pages;
 use super::policy::{self, Rules};
 use super::service::CacheService;
-use super::site::{Settings, Site};
+use super::site::{Crowd, Settings, Site};
 use crate::cache::{Cache, Timeout};
 use crate::locale::{Language, TimeZone};
 
@@ -69,6 +69,7 @@ impl CacheLayer {
                 largest_body: 8 * 1024 * 1024,
             },
             most_variants: 64,
+            crowd: Crowd::default(),
             status_name: None,
         };
         CacheLayer { site: Arc::new(Site::new(settings)) }
@@ -180,6 +181,35 @@ impl CacheLayer {
     /// The largest number of variants of one URL that are kept; 64 unless set. Beyond it the oldest goes.
     pub fn most_variants(mut self, variants: usize) -> Self {
         self.settings_mut().most_variants = variants.max(1);
+        self
+    }
+
+    /// Whether the handler runs once for all who ask at once for a page that is not there; on unless set. See
+    /// [under load](super#under-load).
+    pub fn coalesce(mut self, coalesce: bool) -> Self {
+        self.settings_mut().crowd.is_led = coalesce;
+        self
+    }
+
+    /// How long a request waits, all told, for pages that other requests cause to be made; then it runs the handler
+    /// itself. 5 s unless set.
+    pub fn longest_wait(mut self, longest: Duration) -> Self {
+        self.settings_mut().crowd.longest_wait = longest;
+        self
+    }
+
+    /// How many requests wait for one page; any more run the handler themselves. 1024 unless set; they are counted in each
+    /// process.
+    pub fn most_waiters(mut self, waiters: usize) -> Self {
+        self.settings_mut().crowd.most_waiters = waiters;
+        self
+    }
+
+    /// Whether a page is made and stored to its end even where the visitor who caused it has hung up and nobody else
+    /// waits for it. Off unless set: as long as anybody waits it is made to its end in any case. A handler that never ends
+    /// is then ended by nobody: put a timeout around it.
+    pub fn finish_fills(mut self, finish: bool) -> Self {
+        self.settings_mut().crowd.finishes_fills = finish;
         self
     }
 

@@ -48,6 +48,20 @@
 //! [`CacheLayer::store_streams`] says otherwise. A body that fails, is not as long as it announced, has trailers, or is
 //! dropped half-way is passed on as it is and never stored.
 //!
+//! # Under load
+//!
+//! Where many ask at once for a page that is not there, one of them runs the handler, and the others wait for it and then
+//! look for the page, as if they had come later: each gets it only if it was stored and is for him. What was not stored
+//! everybody makes for himself, and for two minutes its requests run side by side. Waiting is bounded
+//! ([`CacheLayer::longest_wait`], [`CacheLayer::most_waiters`]), and can be switched off ([`CacheLayer::coalesce`]).
+//!
+//! The visitor who happens to be the first may hang up: the work goes on as long as anybody waits for it, or to its end if
+//! the layer says so ([`CacheLayer::finish_fills`]). It does so as a task of the tokio runtime, so that inner services,
+//! their futures and bodies have to be `Send + 'static`, as axum has them anyway. Waiting needs a tokio runtime with its
+//! timers enabled; without a runtime everybody runs the handler.
+//!
+//! A handler must not ask its own site for its own page: it would wait for itself, for as long as a request waits at most.
+//!
 //! # Inside and around a router
 //!
 //! A hit of a layer around a whole `Router` costs about half of one inside (`Router::layer`), as it never enters it; both
@@ -66,6 +80,7 @@ mod address;
 mod answer;
 #[cfg(feature = "axum")]
 mod around;
+mod boarding;
 mod body;
 mod django_url;
 mod facts;
@@ -78,11 +93,13 @@ mod key_scheme;
 mod known;
 mod layer;
 mod likely;
+mod look;
 mod pages;
 mod pieces;
 mod policy;
 mod reason;
 mod service;
+mod settle;
 mod shelf;
 mod site;
 mod text_store;

@@ -180,13 +180,16 @@ impl Pages {
         let request = page.into().into_request()?;
         let address = self.address(&request)?;
         let backend = self.site.cache().backend();
-        match backend.objects() {
-            Some(objects) => Ok(objects.remove(&address.to_bytes(self.site.cache().scope()))),
+        let bytes = address.to_bytes(self.site.cache().scope());
+        let was_there = match backend.objects() {
+            Some(objects) => objects.remove(&bytes),
             None => {
                 let key = self.site.cache().final_key(&self.site.settings.scheme.text_keys(&address).header())?;
-                backend.delete(&key).await
+                backend.delete(&key).await?
             }
-        }
+        };
+        self.site.cache().page_flights().cut(&bytes);
+        Ok(was_there)
     }
 
     /// What is stored for a URL, for a GET with the headers given; `None` where the next request would run the handler.
@@ -202,7 +205,7 @@ impl Pages {
             visit.text = Some(address.to_owned());
             visit.seen = None;
             return Ok(match text_store::try_seek(&self.site, Box::new(visit)).await? {
-                Sought::Found { page, ready, .. } => Some(StoredPage::of(&page, &ready)),
+                Sought::Found(found) => Some(StoredPage::of(&found.page, &found.ready)),
                 Sought::Missing(..) => None,
             });
         };

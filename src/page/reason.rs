@@ -109,6 +109,8 @@ pub(crate) enum Forward {
 pub(crate) enum Outcome {
     /// Answered from the cache; seconds it stays fresh.
     Hit { ttl: u64 },
+    /// Answered from the cache, where another request had brought the page while this one waited.
+    Collapsed { why: Forward },
     /// Answered by the handler.
     Forwarded { why: Forward, stored: Result<(), Reason> },
     /// Answered by the handler, storing while the body goes by.
@@ -120,6 +122,9 @@ impl Outcome {
     pub(crate) fn tell(self) {
         match self {
             Outcome::Hit { ttl } => tracing::trace!(target: "larder", ttl, "hit"),
+            Outcome::Collapsed { why } => {
+                tracing::debug!(target: "larder", ?why, "hit, after a wait for another's page")
+            }
             Outcome::Storing { why } => tracing::debug!(target: "larder", ?why, "miss, storing as the body goes by"),
             Outcome::Forwarded { why, stored: Ok(()) } => tracing::debug!(target: "larder", ?why, "miss, stored"),
             Outcome::Forwarded { why, stored: Err(reason) } => {
@@ -139,6 +144,7 @@ impl Outcome {
         };
         let text = match self {
             Outcome::Hit { ttl } => format!("{name}; hit; ttl={ttl}"),
+            Outcome::Collapsed { why } => format!("{name}; fwd={}; collapsed", fwd(why)),
             Outcome::Forwarded { why: Forward::Bypass(Reason::Method), .. } => format!("{name}; fwd=method"),
             Outcome::Forwarded { why: Forward::Bypass(reason), .. } => {
                 format!("{name}; fwd=bypass; detail={reason}")

@@ -13,12 +13,10 @@ use super::address::{OriginalUrl, original_uri};
 use super::answer::{answer, is_known_to};
 use super::body::PageBody;
 use super::facts::RequestFacts;
-use super::frame::Page;
 use super::future::{After, ResponseFuture};
-use super::reason::{Forward, Outcome, Reason};
-use super::shelf::{Ready, as_shelf, keep_ready};
+use super::look::{Asked, look};
+use super::reason::{Forward, Outcome};
 use super::site::Site;
-use super::text_store;
 use super::variant::Seen;
 use super::visit::Visit;
 use crate::headers::is_tagged_further_out;
@@ -90,9 +88,9 @@ impl<S> CacheService<S> {
 
 impl<S, B, B2> Service<Request<B>> for CacheService<S>
 where
-    S: Service<Request<B>, Response = Response<B2>> + Clone,
-    B: Body,
-    B2: Body,
+    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Body + Send + 'static,
+    B2: Body<Error: Send> + Send + 'static,
 {
     type Response = Response<PageBody<B2>>;
     type Error = S::Error;
@@ -109,12 +107,12 @@ where
             Ok(address) => address,
             Err(reason) => {
                 mark(site, &mut request);
-                return self.send_on(request, After::Pass(reason));
+                return ResponseFuture::send_on(request, After::Pass(reason), &self.shared);
             }
         };
         let outer = request.extensions().get::<OuterLayer>();
         if outer.is_some_and(|outer| outer.has_place_of(site)) {
-            return self.send_on(request, After::LeaveToOuter);
+            return ResponseFuture::send_on(request, After::LeaveToOuter, &self.shared);
         }
         let is_nested = outer.is_some();
         let key = address.to_bytes(site.cache().scope());
@@ -123,57 +121,36 @@ where
             let mut visit = Visit::new(&request, &address, key);
             visit.text = Some(address.to_owned());
             mark(site, &mut request);
-            let seeking = Box::pin(text_store::seek(Arc::clone(site), Box::new(visit)));
-            return ResponseFuture::seek(seeking, request, Arc::clone(&self.shared), is_nested);
+            return ResponseFuture::seek(Box::new(visit), request, &self.shared, is_nested);
         };
 
+        let landed = site.cache().page_flights().landed();
         let is_head = request.method() == Method::HEAD;
         let now = site.cache().clock().now();
-        let may_answer = |page: &Page| page.is_public || !facts.has_authorization;
         let seen = Seen::of(&request);
-        let mut why = Forward::UriMiss;
+        let has_authorization = facts.has_authorization;
+        let asked = Asked { is_head, has_authorization, seen: &seen, headers: request.headers() };
         let mut answered = None;
-        let mut made_ready = None;
-        objects.look(&key, &mut |object| {
-            let Some(shelf) = as_shelf(&**object) else { return };
-            let position = match shelf.find(is_head, Some(&seen), request.headers(), may_answer, now) {
-                Ok(position) => position,
-                Err(other) => return why = other,
+        let looked = look(objects, &key, &asked, now, &mut |page, ready| {
+            let is_known = facts.has_preconditions && {
+                let is_tagged_further_out = is_tagged_further_out(request.extensions());
+                is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
             };
-            let (page, ready) = shelf.at(position);
-            let mut hit = |ready: &Ready| {
-                let is_known = facts.has_preconditions && {
-                    let is_tagged_further_out = is_tagged_further_out(request.extensions());
-                    is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
-                };
-                answered = Some((answer(page, ready, is_head, is_known, now), Outcome::hit(page, now)));
-            };
-            if let Some(ready) = ready {
-                hit(ready);
-            } else if let Some(ready) = Ready::of(page).map(Arc::new) {
-                hit(&ready);
-                made_ready = Some((Arc::clone(object), position, ready));
-            }
+            answered = Some((answer(page, ready, is_head, is_known, now), Outcome::hit(page, now)));
         });
-        if let Some((object, position, ready)) = made_ready {
-            keep_ready(objects, &key, &object, position, ready);
-        }
         if let Some((response, outcome)) = answered {
             return ResponseFuture::answered(response, outcome, site, is_nested);
         }
-        let visit = Box::new(Visit::new(&request, &address, key));
+        let mut visit = Box::new(Visit::new(&request, &address, key));
+        let why = looked.map_or_else(
+            |missing| {
+                visit.varies_on = missing.varies_on;
+                missing.why
+            },
+            |()| Forward::UriMiss,
+        );
         mark(site, &mut request);
-        self.send_on(request, After::Store(visit, why))
-    }
-}
-
-impl<S> CacheService<S> {
-    fn send_on<B, B2>(&self, request: Request<B>, after: After) -> ResponseFuture<S, B, B2>
-    where
-        S: Service<Request<B>, Response = Response<B2>> + Clone,
-        B2: Body,
-    {
-        ResponseFuture::send_on(request, after, Arc::clone(&self.shared))
+        ResponseFuture::board(visit, why, landed, request, &self.shared, is_nested)
     }
 }
 
@@ -186,14 +163,4 @@ fn mark<B>(site: &Arc<Site>, request: &mut Request<B>) {
     }
     let further_out = request.extensions_mut().remove::<OuterLayer>().map(Arc::new);
     request.extensions_mut().insert(OuterLayer { site: Arc::clone(site), further_out });
-}
-
-impl After {
-    pub(super) fn why(&self) -> Forward {
-        match self {
-            After::Pass(reason) => Forward::Bypass(*reason),
-            After::LeaveToOuter => Forward::Bypass(Reason::OuterLayer),
-            After::Store(_, why) => *why,
-        }
-    }
 }

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 
 use super::frame::Page;
 use super::head::read_head;
@@ -138,6 +138,17 @@ impl Shelf {
                 |page: &Page| !is_fresh(page.expires_at, now) && variant::is_for(page.variant(), seen, headers);
             if self.pages().any(is_stale) { Forward::Stale } else { Forward::VaryMiss }
         })
+    }
+}
+
+impl Shelf {
+    /// What its pages vary on, taken together.
+    pub(crate) fn varies_on(&self) -> Vec<HeaderName> {
+        let mut names: Vec<HeaderName> =
+            self.pages().filter_map(|page| variant::names(page.variant())).flatten().collect();
+        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        names.dedup();
+        names
     }
 }
 

@@ -2,6 +2,7 @@
 //! The layer makes it, everything that works on a request shares it.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use http::Request;
 
@@ -24,7 +25,27 @@ pub(crate) struct Settings {
     pub(crate) origin: Origin,
     pub(crate) rules: Rules,
     pub(crate) most_variants: usize,
+    pub(crate) crowd: Crowd,
     pub(crate) status_name: Option<String>,
+}
+
+/// What is done where many ask at once for a page that is not there.
+#[derive(Clone, Debug)]
+pub(crate) struct Crowd {
+    /// One runs the handler for all.
+    pub(crate) is_led: bool,
+    /// How long one waits for another's page, all told.
+    pub(crate) longest_wait: Duration,
+    /// How many wait for one page.
+    pub(crate) most_waiters: usize,
+    /// A fill goes on to its end even where nobody waits for it any more.
+    pub(crate) finishes_fills: bool,
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Crowd { is_led: true, longest_wait: Duration::from_secs(5), most_waiters: 1024, finishes_fills: false }
+    }
 }
 
 /// A layer's settings and the cache it keeps its pages in, once that is known.

@@ -22,10 +22,19 @@ use crate::cache::Trouble;
 use crate::clock::Timestamp;
 use crate::error::Error;
 
+/// A page that was found, ready to be answered.
+pub(crate) struct Found {
+    pub(crate) page: Page,
+    pub(crate) ready: Arc<Ready>,
+    pub(crate) is_head: bool,
+    pub(crate) is_known: bool,
+    pub(crate) now: Timestamp,
+}
+
 /// What seeking found.
 pub(crate) enum Sought {
-    /// The page, ready to be answered.
-    Found { page: Page, ready: Box<Ready>, is_head: bool, is_known: bool, now: Timestamp },
+    /// The page.
+    Found(Box<Found>),
     /// None; the visit goes back.
     Missing(Box<Visit>, Forward),
 }
@@ -37,20 +46,20 @@ pub(crate) async fn seek(site: Arc<Site>, visit: Box<Visit>) -> Result<Sought, R
 }
 
 /// The same, with the backend's error. Anything in it that is not ours is a miss.
-pub(crate) async fn try_seek(site: &Site, visit: Box<Visit>) -> Result<Sought, Error> {
-    let found = find(site, &visit).await?;
+pub(crate) async fn try_seek(site: &Site, mut visit: Box<Visit>) -> Result<Sought, Error> {
+    let found = find(site, &mut visit).await?;
     Ok(match found.map(|(page, now)| (Ready::of(&page), page, now)) {
         Ok((Some(ready), page, now)) => {
             let is_head = visit.is_head;
             let is_known = is_known_to(&visit.headers, &page, &ready, is_head, visit.is_tagged_further_out, now);
-            Sought::Found { page, ready: Box::new(ready), is_head, is_known, now }
+            Sought::Found(Box::new(Found { page, ready: Arc::new(ready), is_head, is_known, now }))
         }
         Ok((None, ..)) => Sought::Missing(visit, Forward::UriMiss),
         Err(why) => Sought::Missing(visit, why),
     })
 }
 
-async fn find(site: &Site, visit: &Visit) -> Result<Result<(Page, Timestamp), Forward>, Error> {
+async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp), Forward>, Error> {
     let Some(address) = &visit.text else { return Ok(Err(Forward::UriMiss)) };
     let keys = site.settings.scheme.text_keys(&address.parts());
     let header_key = site.cache().final_key(&keys.header())?;
@@ -64,6 +73,7 @@ async fn find(site: &Site, visit: &Visit) -> Result<Result<(Page, Timestamp), Fo
     let now = site.cache().clock().now();
     let known = answers.first_mut().and_then(Option::take).as_ref().and_then(Known::read);
     let Some(known) = known else { return Ok(Err(Forward::UriMiss)) };
+    visit.varies_on = known.names();
     let mut wanted: Vec<String> = Vec::new();
     for vary in known.living(now) {
         let keys = page_keys(site, visit, &keys, vary).into_iter().collect::<Result<Vec<_>, _>>()?;

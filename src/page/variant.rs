@@ -100,6 +100,25 @@ pub(super) fn write_variant(out: &mut Vec<u8>, seen: &Seen<'_>, names: &[HeaderN
     }
 }
 
+/// The headers that a page varies on; `None` for bytes that make no sense.
+pub(super) fn names(variant: &[u8]) -> Option<Vec<HeaderName>> {
+    let mut pieces = Pieces::of(variant);
+    if pieces.number()? != SENT {
+        pieces.piece()?;
+    }
+    let mut names = Vec::new();
+    while !pieces.is_at_end() {
+        names.push(match read_name(&mut pieces)? {
+            Name::Common(name) => name.clone(),
+            Name::WrittenOut(name) => HeaderName::from_bytes(name.as_bytes()).ok()?,
+        });
+        for _ in 0..pieces.number()?.saturating_sub(1) {
+            read_value(&mut pieces)?;
+        }
+    }
+    Some(names)
+}
+
 /// Whether a request is one the page was made for; a tool, which sees nothing (`None`), means any of those with the same
 /// headers. Bytes that make no sense match nobody.
 pub(super) fn is_for(variant: &[u8], seen: Option<&Seen<'_>>, request_headers: &HeaderMap) -> bool {

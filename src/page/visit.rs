@@ -1,10 +1,12 @@
 //! What of a request has to outlive it: the handler takes the request, the response is stored by what it was.
 //! The service takes it down on a miss, the response future and the stores read it.
 
-use http::{HeaderMap, Method, Request, header};
+use http::{HeaderMap, HeaderName, Method, Request, header};
 
 use super::address::{Address, AddressBytes, OwnedAddress};
 use super::variant::Seen;
+use crate::cache::Lead;
+use crate::clock::Timestamp;
 use crate::headers::is_tagged_further_out;
 
 /// A request that was not answered from the cache.
@@ -23,6 +25,10 @@ pub(crate) struct Visit {
     pub(crate) key: AddressBytes,
     /// Its address in parts, for stores whose keys are text.
     pub(crate) text: Option<OwnedAddress>,
+    /// What pages of its URL are known to vary on.
+    pub(crate) varies_on: Vec<HeaderName>,
+    /// It runs the handler for others too.
+    pub(crate) lead: Option<Lead>,
 }
 
 impl Visit {
@@ -37,6 +43,15 @@ impl Visit {
             seen: Some(Seen::of(request).into_owned()),
             key,
             text: None,
+            varies_on: Vec::new(),
+            lead: None,
+        }
+    }
+
+    /// What came is not stored: others need not wait for it.
+    pub(super) fn refuse(self: Box<Self>, now: Timestamp) {
+        if let Some(lead) = self.lead {
+            lead.refuse(now);
         }
     }
 }

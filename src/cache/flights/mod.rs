@@ -1,0 +1,290 @@
+//! The fills of pages that are under way: who leads one, who waits for it, and how it ended.
+//! They belong to the cache, so that all layers on it meet; the page floor boards them and says what they brought.
+
+mod refused;
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use self::refused::Refused;
+use crate::clock::Timestamp;
+
+type Hasher = foldhash::quality::RandomState;
+
+/// The flights of one cache. A flight has the address of its page, by which it is cut, and a key, by which those who
+/// want the same page meet.
+#[derive(Default)]
+pub(crate) struct Flights {
+    stripes: [Stripe; STRIPES],
+    landed: AtomicU64,
+    hasher: Hasher,
+}
+
+/// So that misses of different pages seldom wait for each other's turn.
+const STRIPES: usize = 32;
+
+/// How many keys whose last answer was not to be stored are remembered, all stripes together.
+const MOST_REFUSED: usize = 10_000;
+
+/// The flights of some addresses.
+#[derive(Default)]
+struct Stripe {
+    table: Mutex<Table>,
+    landed: AtomicU64,
+}
+
+#[derive(Default)]
+struct Table {
+    flights: HashMap<Arc<[u8]>, SmallVec<[Arc<Flight>; 1]>, Hasher>,
+    refused: Refused,
+}
+
+struct Flight {
+    address: Arc<[u8]>,
+    key: Box<[u8]>,
+    /// An [`End`], or [`UNDER_WAY`].
+    end: AtomicU8,
+    has_ended: Notify,
+    /// Raised under the lock of its table alone.
+    waiters: AtomicUsize,
+    /// The last waiter has left.
+    is_deserted: Notify,
+}
+
+/// How a flight ended, for those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its page is stored: look for it.
+    Landed,
+    /// Its answer was not for others, or none came: run alone.
+    Refused,
+    /// Its leader left without a word: somebody else may lead.
+    Dropped,
+    /// Its page was deleted meanwhile: look again, and wait for it no longer.
+    Cut,
+}
+
+const UNDER_WAY: u8 = 0;
+
+impl End {
+    fn to_byte(self) -> u8 {
+        match self {
+            End::Landed => 1,
+            End::Refused => 2,
+            End::Dropped => 3,
+            End::Cut => 4,
+        }
+    }
+
+    fn of_byte(byte: u8) -> Option<Self> {
+        [End::Landed, End::Refused, End::Dropped, End::Cut].into_iter().find(|end| end.to_byte() == byte)
+    }
+}
+
+/// What one who has not found a page is to do.
+pub(crate) enum Boarding {
+    /// Run the handler for all.
+    Lead(Lead),
+    /// Wait for the one who does.
+    Wait(Seat),
+    /// Run the handler for oneself: the last answer was not to be stored, or too many wait already.
+    Alone,
+}
+
+impl Flights {
+    /// How many flights have landed. One who looked for a page in vain, and leads after this number has changed, looks
+    /// again: another's page may have been stored between.
+    pub(crate) fn landed(&self) -> u64 {
+        self.landed.load(Ordering::Acquire)
+    }
+
+    /// The same of few addresses, this one among them.
+    pub(crate) fn landed_near(&self, address: &[u8]) -> u64 {
+        self.stripe(address).landed.load(Ordering::Acquire)
+    }
+
+    /// Leads the flight of `key`, or waits for it where at most `most_waiters` do.
+    pub(crate) fn board(self: &Arc<Self>, address: &[u8], key: &[u8], most_waiters: usize, now: Timestamp) -> Boarding {
+        let mut table = self.stripe(address).table();
+        if table.refused.remembers(self.name(address, key), now) {
+            return Boarding::Alone;
+        }
+        let flights = table.flights.get_key_value(address);
+        let address = flights.map_or_else(|| Arc::from(address), |(address, _)| Arc::clone(address));
+        if let Some(flight) = flights.and_then(|(_, flights)| flights.iter().find(|flight| *flight.key == *key)) {
+            if flight.waiters.load(Ordering::Acquire) >= most_waiters {
+                return Boarding::Alone;
+            }
+            flight.waiters.fetch_add(1, Ordering::AcqRel);
+            return Boarding::Wait(Seat { flight: Arc::clone(flight) });
+        }
+        let flight = Arc::new(Flight {
+            address: Arc::clone(&address),
+            key: key.into(),
+            end: AtomicU8::new(UNDER_WAY),
+            has_ended: Notify::new(),
+            waiters: AtomicUsize::new(0),
+            is_deserted: Notify::new(),
+        });
+        table.flights.entry(address).or_default().push(Arc::clone(&flight));
+        Boarding::Lead(Lead { flights: Arc::clone(self), flight })
+    }
+
+    /// Cuts the flights to an address: whoever comes from now on starts another one, and those who wait look again.
+    pub(crate) fn cut(&self, address: &[u8]) {
+        let flights = self.stripe(address).table().flights.remove(address);
+        flights.into_iter().flatten().for_each(|flight| flight.ends(End::Cut));
+    }
+
+    /// How many flights are under way.
+    #[cfg(test)]
+    fn under_way(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.table().flights.values().map(SmallVec::len).sum::<usize>()).sum()
+    }
+
+    fn stripe(&self, address: &[u8]) -> &Stripe {
+        // The low bits choose a place within the stripe's own table.
+        let stripe = self.hasher.hash_one(address) >> 32;
+        &self.stripes[stripe as usize % STRIPES]
+    }
+
+    fn name(&self, address: &[u8], key: &[u8]) -> u64 {
+        self.hasher.hash_one((address, key))
+    }
+}
+
+impl Stripe {
+    /// The table is whole whatever panicked: each change to it is one call.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// The first to say so counts.
+    fn ends(&self, end: End) {
+        let _ = self.end.compare_exchange(UNDER_WAY, end.to_byte(), Ordering::AcqRel, Ordering::Acquire);
+        self.has_ended.notify_waiters();
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.end.load(Ordering::Acquire) == UNDER_WAY && self.waiters.load(Ordering::Acquire) > 0
+    }
+}
+
+/// The one who runs the handler for all. Dropped without a word, one of those who wait leads in its place.
+pub(crate) struct Lead {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+}
+
+impl Lead {
+    /// The page is stored: those who wait may look for it, and whoever comes later looks by himself.
+    pub(crate) fn land(self) {
+        let Lead { flights, flight } = &self;
+        let stripe = flights.stripe(&flight.address);
+        // Before the flight is off the table: one who finds it gone must see that it landed.
+        flights.landed.fetch_add(1, Ordering::AcqRel);
+        stripe.landed.fetch_add(1, Ordering::AcqRel);
+        let name = flights.name(&flight.address, &flight.key);
+        stripe.table().refused.forget(name);
+        self.end(End::Landed);
+    }
+
+    /// The answer was not to be stored, and the next one is not likely to be: for a while, requests for it run side by side.
+    pub(crate) fn refuse(self, now: Timestamp) {
+        let Lead { flights, flight } = &self;
+        let name = flights.name(&flight.address, &flight.key);
+        flights.stripe(&flight.address).table().refused.remember(name, now, MOST_REFUSED / STRIPES);
+        self.end(End::Refused);
+    }
+
+    /// No answer came, or it could not be stored, this time.
+    pub(crate) fn fail(self) {
+        self.end(End::Refused);
+    }
+
+    /// One who sees whether anybody still waits.
+    pub(crate) fn lookout(&self) -> Lookout {
+        Lookout { flight: Arc::clone(&self.flight) }
+    }
+
+    fn end(&self, end: End) {
+        let Lead { flights, flight } = self;
+        let mut table = flights.stripe(&flight.address).table();
+        if let Some(others) = table.flights.get_mut(&flight.address) {
+            others.retain(|other| !Arc::ptr_eq(other, flight));
+            if others.is_empty() {
+                table.flights.remove(&flight.address);
+            }
+        }
+        drop(table);
+        flight.ends(end);
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if self.flight.end.load(Ordering::Acquire) == UNDER_WAY {
+            self.end(End::Dropped);
+        }
+    }
+}
+
+/// A place among those who wait.
+pub(crate) struct Seat {
+    flight: Arc<Flight>,
+}
+
+impl Seat {
+    /// Waits for the end of the flight. Cancel-safe.
+    pub(crate) async fn ended(&self) -> End {
+        loop {
+            let mut notified = std::pin::pin!(self.flight.has_ended.notified());
+            // In line before the look, or an end between the two would be missed.
+            notified.as_mut().enable();
+            if let Some(end) = End::of_byte(self.flight.end.load(Ordering::Acquire)) {
+                return end;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.flight.waiters.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flight.is_deserted.notify_waiters();
+        }
+    }
+}
+
+/// Sees whether anybody waits for a flight, wherever its leader is.
+#[derive(Clone)]
+pub(crate) struct Lookout {
+    flight: Arc<Flight>,
+}
+
+impl Lookout {
+    /// Whether anybody waits.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.flight.is_awaited()
+    }
+
+    /// Waits until nobody waits who could still get something. Cancel-safe.
+    pub(crate) async fn deserted(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.flight.is_deserted.notified());
+            notified.as_mut().enable();
+            if !self.flight.is_awaited() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}

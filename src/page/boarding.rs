@@ -1,0 +1,122 @@
+//! One fill for many: whoever finds no page leads the flight that brings it, waits for it and looks again, or goes alone.
+//! The response future boards here; what a leader has to tell those who wait, the fill tells.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
+
+use super::look::look_again;
+use super::reason::{Forward, Reason};
+use super::site::Site;
+use super::text_store::{self, Found, Sought};
+use super::variant::write_variant;
+use super::visit::Visit;
+use crate::cache::{Boarding, End};
+
+pub(super) type Seeking = Pin<Box<dyn Future<Output = Result<Boarded, Reason>> + Send>>;
+
+/// What one who looked for a page ends up with.
+pub(super) enum Boarded {
+    /// The page; and if it was found only after waiting for another's, why it was not found before.
+    Found(Box<Found>, Option<Forward>),
+    /// None: the handler runs, for others too if the visit has the lead.
+    Missing(Box<Visit>, Forward),
+}
+
+/// Boards at once for a visit whose page was not in memory. `Err` is for those who have to wait, or to look again.
+pub(super) fn board_at_once(
+    site: &Arc<Site>,
+    mut visit: Box<Visit>,
+    why: Forward,
+    landed: u64,
+) -> Result<(Box<Visit>, Forward), Seeking> {
+    match board(site, &visit) {
+        Boarding::Alone => Ok((visit, why)),
+        Boarding::Lead(lead) if site.cache().page_flights().landed() == landed => {
+            visit.lead = Some(lead);
+            Ok((visit, why))
+        }
+        boarding => Err(Box::pin(find_or_lead(Arc::clone(site), visit, why, boarding, None))),
+    }
+}
+
+/// Seeks the page for a visit in a store that answers later, and boards where it is not there.
+pub(super) async fn seek_and_board(site: Arc<Site>, visit: Box<Visit>) -> Result<Boarded, Reason> {
+    let landed = site.cache().page_flights().landed_near(&visit.key);
+    match text_store::seek(Arc::clone(&site), visit).await? {
+        Sought::Missing(visit, why) => {
+            let boarding = board(&site, &visit);
+            find_or_lead(site, visit, why, boarding, Some(landed)).await
+        }
+        Sought::Found(found) => Ok(Boarded::Found(found, None)),
+    }
+}
+
+fn board(site: &Site, visit: &Visit) -> Boarding {
+    let crowd = &site.settings.crowd;
+    // Without a runtime nothing could end a wait or take over from a leader who leaves.
+    let (true, Some(seen), Ok(_)) = (crowd.is_led, &visit.seen, Handle::try_current()) else { return Boarding::Alone };
+    // Requests that cannot have one page never wait for each other: not those of two key schemes, of which one may stand
+    // behind the other.
+    let mut key = vec![site.settings.scheme as u8, u8::from(visit.is_head), u8::from(visit.has_authorization)];
+    write_variant(&mut key, seen, &visit.varies_on, &visit.headers);
+    let cache = site.cache();
+    cache.page_flights().board(&visit.key, &key, crowd.most_waiters, cache.clock().now())
+}
+
+/// How often one waits for pages that then are none of his.
+const MOST_LANDINGS: usize = 2;
+
+/// Waits as long as there is another's flight to wait for, and then looks again: whoever waited is answered by the very
+/// look-up that everybody is, so that nobody gets a page that is not for him (safety rules 4, 5, 6, 18 and 19). `landed` is
+/// how many flights had landed before the last look.
+async fn find_or_lead(
+    site: Arc<Site>,
+    mut visit: Box<Visit>,
+    missed: Forward,
+    mut boarding: Boarding,
+    mut landed: Option<u64>,
+) -> Result<Boarded, Reason> {
+    let flights = site.cache().page_flights();
+    let deadline = Instant::now() + site.settings.crowd.longest_wait;
+    let mut why = missed;
+    let mut landings = 0;
+    loop {
+        let (lead, is_deleted) = match boarding {
+            Boarding::Alone => return Ok(Boarded::Missing(visit, why)),
+            Boarding::Lead(lead) => (Some(lead), false),
+            Boarding::Wait(seat) => {
+                let Ok(end) = timeout_at(deadline, seat.ended()).await else {
+                    return Ok(Boarded::Missing(visit, why));
+                };
+                match end {
+                    End::Refused => return Ok(Boarded::Missing(visit, why)),
+                    End::Landed => landings += 1,
+                    End::Dropped | End::Cut => {}
+                }
+                (None, end == End::Cut)
+            }
+        };
+        let landed_now = Some(flights.landed_near(&visit.key));
+        if landed_now != landed || is_deleted {
+            landed = landed_now;
+            match look_again(&site, visit).await? {
+                Sought::Missing(missing, now_why) => (visit, why) = (missing, now_why),
+                Sought::Found(found) => {
+                    if let Some(lead) = lead {
+                        lead.land();
+                    }
+                    return Ok(Boarded::Found(found, Some(missed)));
+                }
+            }
+        }
+        if lead.is_some() || landings == MOST_LANDINGS {
+            visit.lead = lead;
+            return Ok(Boarded::Missing(visit, why));
+        }
+        boarding = board(&site, &visit);
+    }
+}

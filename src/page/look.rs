@@ -1,0 +1,94 @@
+//! Looking for a page in memory: at once, by one look-up with a borrowed key.
+//! The service looks for every request, and those who waited for another's page look again.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+
+use super::answer::is_known_to;
+use super::frame::Page;
+use super::reason::{Forward, Reason};
+use super::shelf::{Ready, as_shelf, keep_ready};
+use super::site::Site;
+use super::text_store::{self, Found, Sought};
+use super::variant::Seen;
+use super::visit::Visit;
+use crate::backend::Objects;
+use crate::clock::Timestamp;
+
+/// What of a request its page is found by, beside the address.
+pub(super) struct Asked<'a> {
+    pub(super) is_head: bool,
+    pub(super) has_authorization: bool,
+    pub(super) seen: &'a Seen<'a>,
+    pub(super) headers: &'a HeaderMap,
+}
+
+/// Nothing was found.
+pub(super) struct Missing {
+    pub(super) why: Forward,
+    /// What pages of the URL are known to vary on.
+    pub(super) varies_on: Vec<HeaderName>,
+}
+
+/// Looks in memory, and gives the page to `hit` where it lies. A head that has to be made ready for it is kept.
+#[inline]
+pub(super) fn look(
+    objects: &dyn Objects,
+    key: &[u8],
+    asked: &Asked<'_>,
+    now: Timestamp,
+    hit: &mut dyn FnMut(&Page, &Arc<Ready>),
+) -> Result<(), Missing> {
+    let may_answer = |page: &Page| page.is_public || !asked.has_authorization;
+    let mut found = Err(Missing { why: Forward::UriMiss, varies_on: Vec::new() });
+    let mut made_ready = None;
+    objects.look(key, &mut |object| {
+        let Some(shelf) = as_shelf(&**object) else { return };
+        let position = match shelf.find(asked.is_head, Some(asked.seen), asked.headers, may_answer, now) {
+            Ok(position) => position,
+            Err(why) => {
+                found = Err(Missing { why, varies_on: shelf.varies_on() });
+                return;
+            }
+        };
+        let (page, ready) = shelf.at(position);
+        if let Some(ready) = ready {
+            hit(page, ready);
+            found = Ok(());
+        } else if let Some(ready) = Ready::of(page).map(Arc::new) {
+            hit(page, &ready);
+            found = Ok(());
+            made_ready = Some((Arc::clone(object), position, ready));
+        }
+    });
+    if let Some((object, position, ready)) = made_ready {
+        keep_ready(objects, key, &object, position, ready);
+    }
+    found
+}
+
+/// Looks again for a visit, wherever its pages are kept.
+pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Result<Sought, Reason> {
+    let Some(objects) = site.cache().backend().objects() else {
+        return text_store::seek(Arc::clone(site), visit).await;
+    };
+    let Some(seen) = &visit.seen else { return Ok(Sought::Missing(visit, Forward::UriMiss)) };
+    let now = site.cache().clock().now();
+    let is_head = visit.is_head;
+    let asked = Asked { is_head, has_authorization: visit.has_authorization, seen, headers: &visit.headers };
+    let mut sought = None;
+    let looked = look(objects, &visit.key, &asked, now, &mut |page, ready| {
+        let is_known = is_known_to(&visit.headers, page, ready, is_head, visit.is_tagged_further_out, now);
+        let found = Found { page: page.clone(), ready: Arc::clone(ready), is_head, is_known, now };
+        sought = Some(Sought::Found(Box::new(found)));
+    });
+    Ok(match (looked, sought) {
+        (Ok(()), Some(found)) => found,
+        (Ok(()), None) => Sought::Missing(visit, Forward::UriMiss),
+        (Err(missing), _) => {
+            visit.varies_on = missing.varies_on;
+            Sought::Missing(visit, missing.why)
+        }
+    })
+}

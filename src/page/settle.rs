@@ -1,0 +1,198 @@
+//! What becomes of the inner service's response: judged by its head, stored with its body, or passed on as it is.
+//! The response future calls it when the response is there.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{CONTENT_LENGTH, HeaderName};
+use http::response::Parts;
+use http_body::Body;
+
+use super::body::{PageBody, Reading, Stop, read_ready};
+use super::fill::{Fill, Kept, Storing};
+use super::frame::Page;
+use super::future::After;
+use super::policy::{self, Rules, Verdict};
+use super::reason::{Forward, Outcome, Reason};
+use super::site::Site;
+use super::visit::Visit;
+use crate::clock::Timestamp;
+use crate::headers::patch_response_headers;
+
+/// Left on a response that came from a cache further in (MID-33).
+#[derive(Clone, Copy)]
+struct FromInnerCache;
+
+/// Left on a response by a layer further in that leaves the page to this one: how long it is to live, by its page timeout
+/// (MID-11) or else by its timeout for pages that say nothing themselves (MID-13).
+#[derive(Clone, Copy)]
+struct InnerTimeouts {
+    page: Option<Duration>,
+    site: Duration,
+}
+
+/// What became of the inner service's response.
+pub(super) enum Settled<B: Body> {
+    Answered(Response<PageBody<B>>),
+    Storing(Storing, Forward, Response<PageBody<B>>),
+}
+
+/// Judges the response by its head, then reads what is ready of its body and stores it, or sends both on.
+pub(super) fn settle<B: Body>(
+    response: Response<B>,
+    after: After,
+    site: &Arc<Site>,
+    context: &mut Context<'_>,
+) -> Settled<B> {
+    let why = after.why();
+    let (mut parts, body) = response.into_parts();
+    let pass = |parts, body, reason| {
+        let outcome = Outcome::Forwarded { why, stored: Err(reason) };
+        answered(Response::from_parts(parts, PageBody::passed(body)), outcome, site)
+    };
+    let visit = match after {
+        After::Store(visit, _) => visit,
+        After::Pass(reason) => return pass(parts, body, reason),
+        After::LeaveToOuter => {
+            let Rules { page_timeout: page, site_timeout: site, .. } = site.settings.rules;
+            parts.extensions.insert(InnerTimeouts { page, site });
+            return pass(parts, body, Reason::OuterLayer);
+        }
+    };
+    match judge(&mut parts, &body, &visit, site) {
+        Ok(judged) => store(parts, body, visit, judged, why, site, context),
+        Err(reason) => {
+            visit.refuse(site.cache().clock().now());
+            pass(parts, body, reason)
+        }
+    }
+}
+
+fn answered<B: Body>(mut response: Response<PageBody<B>>, outcome: Outcome, site: &Site) -> Settled<B> {
+    outcome.report(&mut response, site);
+    Settled::Answered(response)
+}
+
+/// A response that is to be stored once its body is there.
+struct Judged {
+    now: Timestamp,
+    lifetime: Duration,
+    is_public: bool,
+    names: Vec<HeaderName>,
+    /// The length its body must have.
+    expected: Option<u64>,
+}
+
+/// Whether the head says that the page may be stored. What is, or would be but for its lifetime, gets its headers
+/// (MID-4, MID-17).
+fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Result<Judged, Reason> {
+    // The mark stays on the response: layers further out must not store the page either.
+    if parts.extensions.get::<FromInnerCache>().is_some() {
+        return Err(Reason::InnerHit);
+    }
+    let rules = &site.settings.rules;
+    let inner = parts.extensions.remove::<InnerTimeouts>();
+    let page_timeout = rules.page_timeout.or(inner.and_then(|inner| inner.page));
+    let site_timeout = inner.map_or(rules.site_timeout, |inner| inner.site);
+    // A HEAD of what GET streams is a stream, too, or the two would differ in their headers; else it has no body to store.
+    let size = body.size_hint().exact().map(|size| if visit.is_head { 0 } else { size });
+    let now = site.cache().clock().now();
+    let (lifetime, is_public, names) = match policy::judge(
+        visit.has_authorization,
+        parts.status,
+        &parts.headers,
+        size,
+        (page_timeout, site_timeout),
+        rules,
+    ) {
+        Verdict::Pass(reason) => return Err(reason),
+        Verdict::Patch(lifetime, reason) => {
+            patch_response_headers(&mut parts.headers, lifetime, now);
+            return Err(reason);
+        }
+        Verdict::Store { lifetime, is_public, names } => (lifetime, is_public, names),
+    };
+    // The body that came with a HEAD, if there is one, is what a GET would have: servers strip it and keep its length.
+    let said = if visit.is_head { body.size_hint().exact().filter(|said| *said > 0) } else { size };
+    let expected = policy::expected_length(&parts.headers, said)?;
+    if visit.is_head
+        && let Some(length) = expected
+    {
+        parts.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    patch_response_headers(&mut parts.headers, lifetime, now);
+    Ok(Judged { now, lifetime, is_public, names, expected })
+}
+
+/// Stores the page if its body is there, or when it has come.
+fn store<B: Body>(
+    parts: Parts,
+    body: B,
+    visit: Box<Visit>,
+    judged: Judged,
+    why: Forward,
+    site: &Arc<Site>,
+    context: &mut Context<'_>,
+) -> Settled<B> {
+    let Judged { now, lifetime, is_public, names, expected } = judged;
+    let is_head = visit.is_head;
+    let fill = Fill::new(site, visit, &parts, (now, lifetime), is_public, &names);
+    let stored = |kept: Kept, parts, body| match kept {
+        Kept::Done(stored) => answered(Response::from_parts(parts, body), Outcome::Forwarded { why, stored }, site),
+        Kept::Pending(storing) => Settled::Storing(storing, why, Response::from_parts(parts, body)),
+    };
+    if is_head {
+        let (kept, _) = fill.keep(&[]);
+        return stored(kept, parts, PageBody::passed(body));
+    }
+    let largest = site.settings.rules.largest_body;
+    let (body, reason) = match read_ready(body, largest, context) {
+        Reading::Whole(pieces) if expected.is_none_or(|expected| expected == length(&pieces)) => {
+            let (kept, body) = fill.keep(&pieces);
+            return stored(kept, parts, PageBody::whole(body));
+        }
+        Reading::Whole(pieces) => (PageBody::whole(pieces.concat().into()), Reason::Incomplete),
+        Reading::Unfinished(unfinished) => match unfinished.stop {
+            Stop::Waiting => {
+                let body = unfinished.into_watched_body(largest, expected, fill.on_end());
+                return answered(Response::from_parts(parts, body), Outcome::Storing { why }, site);
+            }
+            Stop::TooLarge => (unfinished.into_body(), Reason::TooLarge),
+            Stop::Trailers => (unfinished.into_body(), Reason::Trailers),
+            Stop::Failed => (unfinished.into_body(), Reason::Incomplete),
+        },
+    };
+    fill.refuse();
+    answered(Response::from_parts(parts, body), Outcome::Forwarded { why, stored: Err(reason) }, site)
+}
+
+fn length(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
+}
+
+/// Tells a layer further out, if there is one, that this is a hit already.
+pub(super) fn mark_hit<B: Body>(response: &mut Response<PageBody<B>>, outcome: Outcome, site: &Site, is_nested: bool) {
+    if is_nested {
+        response.extensions_mut().insert(FromInnerCache);
+    }
+    outcome.report(response, site);
+}
+
+impl Outcome {
+    pub(super) fn hit(page: &Page, now: Timestamp) -> Self {
+        Outcome::Hit { ttl: page.expires_at.since(now).as_secs() }
+    }
+
+    /// Puts the outcome into `tracing` and, where the layer was told to, into `Cache-Status`.
+    pub(super) fn report<B>(self, response: &mut Response<B>, site: &Site) {
+        self.tell();
+        if let Some(name) = &site.settings.status_name
+            && let Some(value) = self.cache_status(name)
+        {
+            response.headers_mut().append("cache-status", value);
+        }
+    }
+}
