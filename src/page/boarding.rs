@@ -29,17 +29,15 @@ pub(super) enum Boarded {
 /// Boards at once for a visit whose page was not in memory. `Err` is for those who have to wait, or to look again.
 pub(super) fn board_at_once(
     site: &Arc<Site>,
-    mut visit: Box<Visit>,
+    visit: Box<Visit>,
     why: Forward,
     landed: u64,
 ) -> Result<(Box<Visit>, Forward), Seeking> {
     match board(site, &visit) {
-        Boarding::Alone => Ok((visit, why)),
-        Boarding::Lead(lead) if site.cache().page_flights().landed() == landed => {
-            visit.lead = Some(lead);
-            Ok((visit, why))
-        }
-        boarding => Err(Box::pin(find_or_lead(Arc::clone(site), visit, why, boarding, None))),
+        None => Ok((visit, why)),
+        Some(Boarding::Alone(lead)) => Ok((visit.with(lead), why)),
+        Some(Boarding::Lead(lead)) if site.cache().page_flights().landed() == landed => Ok((visit.with(lead), why)),
+        Some(boarding) => Err(Box::pin(find_or_lead(Arc::clone(site), visit, why, boarding, None))),
     }
 }
 
@@ -47,24 +45,27 @@ pub(super) fn board_at_once(
 pub(super) async fn seek_and_board(site: Arc<Site>, visit: Box<Visit>) -> Result<Boarded, Reason> {
     let landed = site.cache().page_flights().landed_near(&visit.key);
     match text_store::seek(Arc::clone(&site), visit).await? {
-        Sought::Missing(visit, why) => {
-            let boarding = board(&site, &visit);
-            find_or_lead(site, visit, why, boarding, Some(landed)).await
-        }
         Sought::Found(found) => Ok(Boarded::Found(found, None)),
+        Sought::Missing(visit, why) => match board(&site, &visit) {
+            None => Ok(Boarded::Missing(visit, why)),
+            Some(boarding) => find_or_lead(site, visit, why, boarding, Some(landed)).await,
+        },
     }
 }
 
-fn board(site: &Site, visit: &Visit) -> Boarding {
+/// What a visit is to do; `None` where everybody runs the handler and nobody waits.
+fn board(site: &Site, visit: &Visit) -> Option<Boarding> {
     let crowd = &site.settings.crowd;
     // Without a runtime nothing could end a wait or take over from a leader who leaves.
-    let (true, Some(seen), Ok(_)) = (crowd.is_led, &visit.seen, Handle::try_current()) else { return Boarding::Alone };
+    if !crowd.is_led || Handle::try_current().is_err() {
+        return None;
+    }
     // Requests that cannot have one page never wait for each other: not those of two key schemes, of which one may stand
     // behind the other.
     let mut key = vec![site.settings.scheme as u8, u8::from(visit.is_head), u8::from(visit.has_authorization)];
-    write_variant(&mut key, seen, &visit.varies_on, &visit.headers);
+    write_variant(&mut key, visit.seen.as_ref()?, &visit.varies_on, &visit.headers);
     let cache = site.cache();
-    cache.page_flights().board(&visit.key, &key, crowd.most_waiters, cache.clock().now())
+    Some(cache.page_flights().board(&visit.key, &key, crowd.most_waiters, cache.clock().now()))
 }
 
 /// How often one waits for pages that then are none of his.
@@ -85,38 +86,47 @@ async fn find_or_lead(
     let mut why = missed;
     let mut landings = 0;
     loop {
-        let (lead, is_deleted) = match boarding {
-            Boarding::Alone => return Ok(Boarded::Missing(visit, why)),
-            Boarding::Lead(lead) => (Some(lead), false),
+        // Whoever leads has still to see whether another landed between his look and his lead.
+        let (lead, is_leading, is_deleted) = match boarding {
+            Boarding::Alone(lead) => return Ok(Boarded::Missing(visit.with(lead), why)),
+            Boarding::Lead(lead) => (lead, true, false),
             Boarding::Wait(seat) => {
-                let Ok(end) = timeout_at(deadline, seat.ended()).await else {
-                    return Ok(Boarded::Missing(visit, why));
-                };
+                let end = timeout_at(deadline, seat.ended()).await;
+                let lead = seat.into_lone_lead();
                 match end {
-                    End::Refused => return Ok(Boarded::Missing(visit, why)),
-                    End::Landed => landings += 1,
-                    End::Dropped | End::Cut => {}
+                    Err(_) | Ok(End::Refused) => return Ok(Boarded::Missing(visit.with(lead), why)),
+                    Ok(End::Landed) => landings += 1,
+                    Ok(End::Dropped | End::Cut) => {}
                 }
-                (None, end == End::Cut)
+                (lead, false, end == Ok(End::Cut))
             }
         };
         let landed_now = Some(flights.landed_near(&visit.key));
+        let mut has_the_right_key = true;
         if landed_now != landed || is_deleted {
             landed = landed_now;
+            let varied_on = visit.varies_on.clone();
             match look_again(&site, visit).await? {
-                Sought::Missing(missing, now_why) => (visit, why) = (missing, now_why),
+                Sought::Missing(missing, now_why) => {
+                    has_the_right_key = missing.varies_on == varied_on;
+                    (visit, why) = (missing, now_why);
+                }
                 Sought::Found(found) => {
-                    if let Some(lead) = lead {
+                    if is_leading {
                         lead.land();
                     }
                     return Ok(Boarded::Found(found, Some(missed)));
                 }
             }
         }
-        if lead.is_some() || landings == MOST_LANDINGS {
-            visit.lead = lead;
-            return Ok(Boarded::Missing(visit, why));
+        if is_leading && has_the_right_key || landings == MOST_LANDINGS {
+            return Ok(Boarded::Missing(visit.with(lead), why));
         }
-        boarding = board(&site, &visit);
+        landings += usize::from(is_leading);
+        drop(lead);
+        boarding = match board(&site, &visit) {
+            Some(boarding) => boarding,
+            None => return Ok(Boarded::Missing(visit, why)),
+        };
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct Fill {
     /// Variant and head, as a page holds them.
     prefix: Vec<u8>,
     variant: usize,
-    /// Others wait for the page.
+    /// Whom to tell what became of the page.
     lead: Option<Lead>,
 }
 
@@ -102,7 +102,10 @@ impl Fill {
                 Kept::Done(stored)
             }
             None => Kept::Pending(Box::pin(async move {
+                let site = Arc::clone(&self.site);
+                let turn = site.cache().page_flights().turn_to_store(&self.visit.key).await;
                 let stored = text_store::store(self.site, self.visit, self.vary, page).await;
+                drop(turn);
                 end(lead, stored, now);
                 stored
             })),

@@ -23,7 +23,7 @@ use super::settle::{Settled, mark_hit, settle};
 use super::site::Site;
 use super::text_store::Found;
 use super::visit::Visit;
-use crate::cache::Lookout;
+use crate::cache::{Lead, Lookout};
 
 const POLLED_AGAIN: &str = "a response future is polled once to its end";
 
@@ -256,7 +256,7 @@ where
                     let visit = visit.take().expect(POLLED_AGAIN);
                     match board_at_once(&this.shared.site, visit, *why, *landed) {
                         Ok((visit, why)) => {
-                            *this.lookout = visit.lead.as_ref().map(|lead| lead.lookout());
+                            *this.lookout = visit.lead.as_ref().and_then(Lead::lookout);
                             let after = Some(After::Store(visit, why));
                             Stage::Readying { service: this.shared.inner(), request: request.take(), after }
                         }
@@ -273,7 +273,7 @@ where
                             return Poll::Ready(Ok(response));
                         }
                         Ok(Boarded::Missing(visit, why)) => {
-                            *this.lookout = visit.lead.as_ref().map(|lead| lead.lookout());
+                            *this.lookout = visit.lead.as_ref().and_then(Lead::lookout);
                             After::Store(visit, why)
                         }
                         Err(reason) => After::Pass(reason),
@@ -283,7 +283,7 @@ where
                 StageProjection::Readying { service, request, after } => {
                     let failure = Failure(after);
                     if let Err(error) = ready!(service.poll_ready(context)) {
-                        failure.is_an_error();
+                        failure.tell();
                         return Poll::Ready(Err(error));
                     }
                     let running = service.call(request.take().expect(POLLED_AGAIN));
@@ -295,7 +295,7 @@ where
                     let response = match ready!(running.poll(context)) {
                         Ok(response) => response,
                         Err(error) => {
-                            failure.is_an_error();
+                            failure.tell();
                             return Poll::Ready(Err(error));
                         }
                     };
@@ -323,7 +323,7 @@ where
 struct Failure<'a>(&'a mut Option<After>);
 
 impl Failure<'_> {
-    fn is_an_error(mut self) {
+    fn tell(mut self) {
         if let Some(why) = self.wake() {
             Outcome::Forwarded { why, stored: Err(Reason::Handler) }.tell();
         }

@@ -27,7 +27,7 @@ pub(crate) struct Visit {
     pub(crate) text: Option<OwnedAddress>,
     /// What pages of its URL are known to vary on.
     pub(crate) varies_on: Vec<HeaderName>,
-    /// It runs the handler for others too.
+    /// It runs the handler, and tells those who wait what came of it.
     pub(crate) lead: Option<Lead>,
 }
 
@@ -46,6 +46,11 @@ impl Visit {
             varies_on: Vec::new(),
             lead: None,
         }
+    }
+
+    pub(super) fn with(mut self: Box<Self>, lead: Lead) -> Box<Self> {
+        self.lead = Some(lead);
+        self
     }
 
     /// What came is not stored: others need not wait for it.

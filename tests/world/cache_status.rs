@@ -10,6 +10,8 @@ pub struct CacheStatus {
     pub is_hit: bool,
     pub fwd: Option<String>,
     pub is_stored: bool,
+    /// It waited for what another request brought.
+    pub is_collapsed: bool,
     pub ttl: Option<i64>,
     pub detail: Option<String>,
 }
@@ -40,6 +42,7 @@ impl CacheStatus {
             match (key, value) {
                 ("hit", None) => status.is_hit = true,
                 ("stored", None) => status.is_stored = true,
+                ("collapsed", None) => status.is_collapsed = true,
                 ("fwd", Some(value)) => {
                     let known = ["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial"];
                     assert!(known.contains(&value), "{value:?} is no fwd of RFC 9211: {member:?}");
@@ -58,6 +61,7 @@ impl CacheStatus {
         }
         assert!(status.is_hit != status.fwd.is_some(), "either a hit or forwarded: {member:?}");
         assert!(!(status.is_stored && status.is_hit), "a hit stores nothing: {member:?}");
+        assert!(!(status.is_collapsed && status.is_hit), "a hit waits for nobody: {member:?}");
         status
     }
 }

@@ -36,13 +36,18 @@ const MOST_REFUSED: usize = 10_000;
 struct Stripe {
     table: Mutex<Table>,
     landed: AtomicU64,
+    storing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
 struct Table {
-    flights: HashMap<Arc<[u8]>, SmallVec<[Arc<Flight>; 1]>, Hasher>,
+    /// By address.
+    flights: HashMap<Arc<[u8]>, Sisters, Hasher>,
     refused: Refused,
 }
+
+/// The flights to one address; mostly there is one.
+type Sisters = SmallVec<[Arc<Flight>; 1]>;
 
 struct Flight {
     address: Arc<[u8]>,
@@ -93,7 +98,7 @@ pub(crate) enum Boarding {
     /// Wait for the one who does.
     Wait(Seat),
     /// Run the handler for oneself: the last answer was not to be stored, or too many wait already.
-    Alone,
+    Alone(Lead),
 }
 
 impl Flights {
@@ -112,16 +117,16 @@ impl Flights {
     pub(crate) fn board(self: &Arc<Self>, address: &[u8], key: &[u8], most_waiters: usize, now: Timestamp) -> Boarding {
         let mut table = self.stripe(address).table();
         if table.refused.remembers(self.name(address, key), now) {
-            return Boarding::Alone;
+            return Boarding::Alone(self.alone(address, key));
         }
         let flights = table.flights.get_key_value(address);
         let address = flights.map_or_else(|| Arc::from(address), |(address, _)| Arc::clone(address));
         if let Some(flight) = flights.and_then(|(_, flights)| flights.iter().find(|flight| *flight.key == *key)) {
             if flight.waiters.load(Ordering::Acquire) >= most_waiters {
-                return Boarding::Alone;
+                return Boarding::Alone(self.alone(&address, key));
             }
             flight.waiters.fetch_add(1, Ordering::AcqRel);
-            return Boarding::Wait(Seat { flight: Arc::clone(flight) });
+            return Boarding::Wait(Seat { flights: Arc::clone(self), flight: Arc::clone(flight) });
         }
         let flight = Arc::new(Flight {
             address: Arc::clone(&address),
@@ -131,8 +136,15 @@ impl Flights {
             waiters: AtomicUsize::new(0),
             is_deserted: Notify::new(),
         });
-        table.flights.entry(address).or_default().push(Arc::clone(&flight));
-        Boarding::Lead(Lead { flights: Arc::clone(self), flight })
+        let mut lead = self.alone(&address, key);
+        lead.flight = Some(Arc::clone(&flight));
+        table.flights.entry(address).or_default().push(flight);
+        Boarding::Lead(lead)
+    }
+
+    /// One who runs the handler for himself.
+    pub(crate) fn alone(self: &Arc<Self>, address: &[u8], key: &[u8]) -> Lead {
+        Lead { flights: Arc::clone(self), stripe: self.stripe_of(address), name: self.name(address, key), flight: None }
     }
 
     /// Cuts the flights to an address: whoever comes from now on starts another one, and those who wait look again.
@@ -141,16 +153,18 @@ impl Flights {
         flights.into_iter().flatten().for_each(|flight| flight.ends(End::Cut));
     }
 
-    /// How many flights are under way.
-    #[cfg(test)]
-    fn under_way(&self) -> usize {
-        self.stripes.iter().map(|stripe| stripe.table().flights.values().map(SmallVec::len).sum::<usize>()).sum()
+    /// The turn to store a page of an address where that takes several steps, so that the pages of one address that are
+    /// stored at once, each for its own visitors, do not lose each other.
+    pub(crate) async fn turn_to_store(&self, address: &[u8]) -> tokio::sync::MutexGuard<'_, ()> {
+        self.stripe(address).storing.lock().await
     }
 
     fn stripe(&self, address: &[u8]) -> &Stripe {
-        // The low bits choose a place within the stripe's own table.
-        let stripe = self.hasher.hash_one(address) >> 32;
-        &self.stripes[stripe as usize % STRIPES]
+        &self.stripes[self.stripe_of(address)]
+    }
+
+    fn stripe_of(&self, address: &[u8]) -> usize {
+        self.hasher.hash_one(address) as usize % STRIPES
     }
 
     fn name(&self, address: &[u8], key: &[u8]) -> u64 {
@@ -177,48 +191,52 @@ impl Flight {
     }
 }
 
-/// The one who runs the handler for all. Dropped without a word, one of those who wait leads in its place.
+/// One who runs the handler: for all, or for himself alone. Dropped without a word, one of those who wait leads in his
+/// place.
 pub(crate) struct Lead {
     flights: Arc<Flights>,
-    flight: Arc<Flight>,
+    stripe: usize,
+    /// What the flight is remembered by where it brought nothing to store.
+    name: u64,
+    /// There until it has ended, where it is for all.
+    flight: Option<Arc<Flight>>,
 }
 
 impl Lead {
     /// The page is stored: those who wait may look for it, and whoever comes later looks by himself.
-    pub(crate) fn land(self) {
-        let Lead { flights, flight } = &self;
-        let stripe = flights.stripe(&flight.address);
+    pub(crate) fn land(mut self) {
         // Before the flight is off the table: one who finds it gone must see that it landed.
-        flights.landed.fetch_add(1, Ordering::AcqRel);
-        stripe.landed.fetch_add(1, Ordering::AcqRel);
-        let name = flights.name(&flight.address, &flight.key);
-        stripe.table().refused.forget(name);
+        self.flights.landed.fetch_add(1, Ordering::AcqRel);
+        self.stripe().landed.fetch_add(1, Ordering::AcqRel);
+        self.stripe().table().refused.forget(self.name);
         self.end(End::Landed);
     }
 
     /// The answer was not to be stored, and the next one is not likely to be: for a while, requests for it run side by side.
-    pub(crate) fn refuse(self, now: Timestamp) {
-        let Lead { flights, flight } = &self;
-        let name = flights.name(&flight.address, &flight.key);
-        flights.stripe(&flight.address).table().refused.remember(name, now, MOST_REFUSED / STRIPES);
+    pub(crate) fn refuse(mut self, now: Timestamp) {
+        self.stripe().table().refused.remember(self.name, now, MOST_REFUSED / STRIPES);
         self.end(End::Refused);
     }
 
     /// No answer came, or it could not be stored, this time.
-    pub(crate) fn fail(self) {
+    pub(crate) fn fail(mut self) {
         self.end(End::Refused);
     }
 
-    /// One who sees whether anybody still waits.
-    pub(crate) fn lookout(&self) -> Lookout {
-        Lookout { flight: Arc::clone(&self.flight) }
+    /// One who sees whether anybody waits; `None` for one who is alone.
+    pub(crate) fn lookout(&self) -> Option<Lookout> {
+        self.flight.clone().map(|flight| Lookout { flight })
     }
 
-    fn end(&self, end: End) {
-        let Lead { flights, flight } = self;
-        let mut table = flights.stripe(&flight.address).table();
+    fn stripe(&self) -> &Stripe {
+        &self.flights.stripes[self.stripe]
+    }
+
+    fn end(&mut self, end: End) {
+        let Some(flight) = self.flight.take() else { return };
+        let mut table = self.stripe().table();
         if let Some(others) = table.flights.get_mut(&flight.address) {
-            others.retain(|other| !Arc::ptr_eq(other, flight));
+            others.retain(|other| !Arc::ptr_eq(other, &flight));
             if others.is_empty() {
                 table.flights.remove(&flight.address);
             }
@@ -230,14 +248,13 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        if self.flight.end.load(Ordering::Acquire) == UNDER_WAY {
-            self.end(End::Dropped);
-        }
+        self.end(End::Dropped);
     }
 }
 
 /// A place among those who wait.
 pub(crate) struct Seat {
+    flights: Arc<Flights>,
     flight: Arc<Flight>,
 }
 
@@ -253,6 +270,11 @@ impl Seat {
             }
             notified.await;
         }
+    }
+
+    /// Waits no longer.
+    pub(crate) fn into_lone_lead(self) -> Lead {
+        self.flights.alone(&self.flight.address, &self.flight.key)
     }
 }
 

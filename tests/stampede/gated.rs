@@ -1,0 +1,158 @@
+//! A handler that is held at a gate, and crowds that wait for it.
+//! Every test of this program stands on it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::Full;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tower::Service;
+
+use crate::world::{Answer, Plain, ask, settle};
+
+/// As long as a slow and busy machine may take.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What the handler fails with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failed;
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the handler failed")
+    }
+}
+
+impl std::error::Error for Failed {}
+
+type Answers = dyn Fn(&Parts, usize) -> Result<Response<Full<Bytes>>, Failed> + Send + Sync;
+
+/// A handler that answers when its gate is open, and counts its calls.
+#[derive(Clone)]
+pub struct Gated {
+    calls: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
+    gate: Arc<watch::Sender<bool>>,
+    answers: Arc<Answers>,
+}
+
+/// Counts the runs that ended, however they did.
+struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Gated {
+    /// Answers what the function makes of the request and of the number of the call, counted from 1.
+    pub fn new(answers: impl Fn(&Parts, usize) -> Response<Full<Bytes>> + Send + Sync + 'static) -> Self {
+        Gated::trying(move |parts, call| Ok(answers(parts, call)))
+    }
+
+    /// The same, where it may fail.
+    pub fn trying(
+        answers: impl Fn(&Parts, usize) -> Result<Response<Full<Bytes>>, Failed> + Send + Sync + 'static,
+    ) -> Self {
+        let (calls, ended) = Default::default();
+        Gated { calls, ended, gate: Arc::new(watch::Sender::new(false)), answers: Arc::new(answers) }
+    }
+
+    pub fn open(&self) {
+        self.gate.send_replace(true);
+    }
+
+    pub fn close(&self) {
+        self.gate.send_replace(false);
+    }
+
+    /// How often it was asked.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it was asked so often.
+    pub async fn is_asked(&self, calls: usize) {
+        until("the handler is asked", || self.calls() >= calls).await;
+    }
+
+    /// Waits until so many runs are over, answered or dropped.
+    pub async fn has_ended(&self, runs: usize) {
+        until("the handler has ended", || self.ended.load(Ordering::SeqCst) >= runs).await;
+    }
+}
+
+impl<B: Send + 'static> Service<Request<B>> for Gated {
+    type Response = Response<Full<Bytes>>;
+    type Error = Failed;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failed>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let running = Running(Arc::clone(&self.ended));
+        let (mut gate, answers) = (self.gate.subscribe(), Arc::clone(&self.answers));
+        Box::pin(async move {
+            let _running = running;
+            let _ = gate.wait_for(|is_open| *is_open).await;
+            answers(&request.into_parts().0, call)
+        })
+    }
+}
+
+/// Polls until it is so.
+pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not yet: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Waits for what must not hang.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("nobody hangs: {what}"))
+}
+
+/// Tasks that ask all at once. Returns when each has asked, and all that was ready has run.
+pub async fn crowd<S, B>(service: &S, visitors: usize, request: impl Fn(usize) -> Plain) -> Vec<JoinHandle<Answer>>
+where
+    S: Service<Plain, Response = Response<B>, Error: fmt::Debug, Future: Send> + Clone + Send + Sync + 'static,
+    B: http_body::Body<Data: Send, Error: fmt::Debug + Send> + Send + 'static,
+{
+    let begun = Arc::new(AtomicUsize::new(0));
+    let tasks = (0..visitors)
+        .map(|visitor| {
+            let (service, request, begun) = (service.clone(), request(visitor), Arc::clone(&begun));
+            tokio::spawn(async move {
+                begun.fetch_add(1, Ordering::SeqCst);
+                ask(&service, request).await
+            })
+        })
+        .collect();
+    until("all have asked", || begun.load(Ordering::SeqCst) == visitors).await;
+    settle().await;
+    tasks
+}
+
+/// What a crowd got.
+pub async fn answers(tasks: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(soon("a visitor", task).await.unwrap());
+    }
+    answers
+}
