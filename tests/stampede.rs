@@ -21,6 +21,8 @@ mod chosen {
     }
 }
 
+#[path = "stampede/bodies.rs"]
+mod bodies;
 #[path = "stampede/bounds.rs"]
 mod bounds;
 #[path = "stampede/gated.rs"]
@@ -31,3 +33,5 @@ mod leaders;
 mod one_fill;
 #[path = "stampede/refusals.rs"]
 mod refusals;
+#[path = "stampede/runtimes.rs"]
+mod runtimes;

@@ -5,8 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::look::look_again;
 use super::reason::{Forward, Reason};
@@ -57,7 +56,7 @@ pub(super) async fn seek_and_board(site: Arc<Site>, visit: Box<Visit>) -> Result
 fn board(site: &Site, visit: &Visit) -> Option<Boarding> {
     let crowd = &site.settings.crowd;
     // Without a runtime nothing could end a wait or take over from a leader who leaves.
-    if !crowd.is_led || Handle::try_current().is_err() {
+    if !crowd.is_led || !site.cache().page_flights().can_wait() {
         return None;
     }
     // Requests that cannot have one page never wait for each other: not those of two key schemes, of which one may stand
@@ -91,14 +90,14 @@ async fn find_or_lead(
             Boarding::Alone(lead) => return Ok(Boarded::Missing(visit.with(lead), why)),
             Boarding::Lead(lead) => (lead, true, false),
             Boarding::Wait(seat) => {
-                let end = timeout_at(deadline, seat.ended()).await;
+                let end = seat.ended(deadline).await;
                 let lead = seat.into_lone_lead();
                 match end {
-                    Err(_) | Ok(End::Refused) => return Ok(Boarded::Missing(visit.with(lead), why)),
-                    Ok(End::Landed) => landings += 1,
-                    Ok(End::Dropped | End::Cut) => {}
+                    None | Some(End::Refused) => return Ok(Boarded::Missing(visit.with(lead), why)),
+                    Some(End::Landed) => landings += 1,
+                    Some(End::Dropped | End::Cut) => {}
                 }
-                (lead, false, end == Ok(End::Cut))
+                (lead, false, end == Some(End::Cut))
             }
         };
         let landed_now = Some(flights.landed_near(&visit.key));

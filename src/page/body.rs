@@ -1,4 +1,4 @@
-//! The body of a response that passed through a cache layer: whole, untouched, or watched while it goes by.
+//! The body of a response that passed through a cache layer: whole, untouched, watched while it goes by, or pumped.
 //! The response future makes it; whatever was read of a body is handed on in order, and its error after it.
 
 use std::collections::VecDeque;
@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+
+use super::pump::Pumped;
 
 /// Gets the pieces of a body that has ended well; dropped without a call when it has not.
 pub(super) type OnEnd = Box<dyn FnOnce(Vec<Bytes>) + Send>;
@@ -34,11 +36,12 @@ pin_project! {
         Whole { data: Bytes },
         Passed { #[pin] inner: B },
         Resumed { resumed: Box<Resumed<B>> },
+        Pumped { pumped: Box<Pumped<B>> },
     }
 }
 
 /// A body of which something was read already.
-struct Resumed<B: Body> {
+pub(super) struct Resumed<B: Body> {
     read: VecDeque<Result<Frame<Bytes>, B::Error>>,
     rest: Pin<Box<B>>,
     watch: Option<Watch>,
@@ -57,6 +60,11 @@ impl<B: Body> PageBody<B> {
     /// A body that is there as a whole.
     pub(super) fn whole(data: Bytes) -> Self {
         PageBody { kind: Kind::Whole { data } }
+    }
+
+    /// A body that a task of its own reads.
+    pub(super) fn pumped(pumped: Pumped<B>) -> Self {
+        PageBody { kind: Kind::Pumped { pumped: Box::new(pumped) } }
     }
 
     /// The inner service's body, untouched.
@@ -144,6 +152,12 @@ impl<B: Body> Unfinished<B> {
         self.resumed(Some(watch))
     }
 
+    /// The pieces that came, and the rest; for a body that has to be waited for, and so brought nothing but data.
+    pub(super) fn into_pieces(self) -> (Vec<Bytes>, Pin<Box<B>>) {
+        let pieces = self.read.into_iter().filter_map(|frame| frame.ok()?.into_data().ok());
+        (pieces.collect(), self.rest)
+    }
+
     fn resumed(self, watch: Option<Watch>) -> PageBody<B> {
         let resumed = Resumed { read: self.read, rest: self.rest, watch };
         PageBody { kind: Kind::Resumed { resumed: Box::new(resumed) } }
@@ -151,7 +165,12 @@ impl<B: Body> Unfinished<B> {
 }
 
 impl<B: Body> Resumed<B> {
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    /// What was read, then the rest.
+    pub(super) fn new(read: VecDeque<Result<Frame<Bytes>, B::Error>>, rest: Pin<Box<B>>) -> Self {
+        Resumed { read, rest, watch: None }
+    }
+
+    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let frame = match self.read.pop_front() {
             Some(read) => Some(read),
             None => {
@@ -184,19 +203,27 @@ impl<B: Body> Resumed<B> {
         }
     }
 
-    fn size_hint(&self) -> SizeHint {
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
         let read: u64 = self.read.iter().filter_map(|frame| Some(frame.as_ref().ok()?.data_ref()?.len() as u64)).sum();
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(read));
-        }
-        hint.set_lower(rest.lower().saturating_add(read));
-        hint
+        changed(&self.rest.size_hint(), |length| length.saturating_add(read))
     }
 }
 
-fn into_bytes<D: Buf>(frame: Frame<D>) -> Frame<Bytes> {
+/// The bounds of a body of which some bytes were added or taken.
+pub(super) fn changed(hint: &SizeHint, change: impl Fn(u64) -> u64) -> SizeHint {
+    let mut changed = SizeHint::new();
+    if let Some(upper) = hint.upper() {
+        changed.set_upper(change(upper));
+    }
+    changed.set_lower(change(hint.lower()));
+    changed
+}
+
+pub(super) fn into_bytes<D: Buf>(frame: Frame<D>) -> Frame<Bytes> {
     frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))
 }
 
@@ -212,6 +239,7 @@ impl<B: Body> Body for PageBody<B> {
                 inner.poll_frame(context).map(|frame| frame.map(|frame| frame.map(into_bytes)))
             }
             KindProjection::Resumed { resumed } => resumed.poll_frame(context),
+            KindProjection::Pumped { pumped } => pumped.poll_frame(context),
         }
     }
 
@@ -219,7 +247,8 @@ impl<B: Body> Body for PageBody<B> {
         match &self.kind {
             Kind::Whole { data } => data.is_empty(),
             Kind::Passed { inner } => inner.is_end_stream(),
-            Kind::Resumed { resumed } => resumed.read.is_empty() && resumed.rest.is_end_stream(),
+            Kind::Resumed { resumed } => resumed.is_end_stream(),
+            Kind::Pumped { pumped } => pumped.is_end_stream(),
         }
     }
 
@@ -228,6 +257,7 @@ impl<B: Body> Body for PageBody<B> {
             Kind::Whole { data } => SizeHint::with_exact(data.len() as u64),
             Kind::Passed { inner } => inner.size_hint(),
             Kind::Resumed { resumed } => resumed.size_hint(),
+            Kind::Pumped { pumped } => pumped.size_hint(),
         }
     }
 }
@@ -238,6 +268,7 @@ impl<B: Body> fmt::Debug for PageBody<B> {
             Kind::Whole { .. } => "whole",
             Kind::Passed { .. } => "passed",
             Kind::Resumed { .. } => "resumed",
+            Kind::Pumped { .. } => "pumped",
         };
         f.debug_tuple("PageBody").field(&kind).finish()
     }

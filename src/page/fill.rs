@@ -21,10 +21,13 @@ use super::site::Site;
 use super::text_store;
 use super::variant::write_variant;
 use super::visit::Visit;
-use crate::cache::Lead;
+use crate::cache::{Lead, Lookout};
 use crate::clock::Timestamp;
 
 pub(super) type Storing = Pin<Box<dyn Future<Output = Result<(), Reason>> + Send>>;
+
+/// The size in bytes from which on a body that is there twice is worse than a page that counts those who share it.
+const LARGE: usize = 16 * 1024;
 
 /// A page that lacks its body.
 pub(super) struct Fill {
@@ -79,19 +82,38 @@ impl Fill {
         Fill { site, facts, vary: vary_text(&parts.headers), prefix, variant, lead, visit }
     }
 
-    /// Stores the page with this body; also gives the body back, in one piece and not copied again.
-    pub(super) fn keep(mut self, body: &[Bytes]) -> (Kept, Bytes) {
+    /// Sees whether anybody waits for the page; `None` where nobody can.
+    pub(super) fn lookout(&self) -> Option<Lookout> {
+        self.lead.as_ref().and_then(Lead::lookout)
+    }
+
+    /// Stores the page with this body; also gives the body back.
+    pub(super) fn keep_all(self, body: Vec<Bytes>) -> (Kept, Bytes) {
+        let size = body.iter().map(Bytes::len).sum();
+        self.keep(body, size)
+    }
+
+    /// Stores the page with this body; also gives back the end of the body that is still `wanted`, so many bytes, in one
+    /// piece and not copied again.
+    pub(super) fn keep(mut self, body: Vec<Bytes>, wanted: usize) -> (Kept, Bytes) {
         let now = self.facts.stored_at;
         let lead = self.lead.take();
-        let Some(page) = Page::new(self.facts, &self.prefix, self.variant, body) else {
-            end(lead, Err(Reason::TooLarge), now);
-            return (Kept::Done(Err(Reason::TooLarge)), body.concat().into());
+        let size: usize = body.iter().map(Bytes::len).sum();
+        // A small body that came in one piece is there already, as is one that lies in the program; to share the page's
+        // buffer would cost the page a count. A larger one is better not there twice.
+        let piece = match &body[..] {
+            _ if wanted == 0 => Some(Bytes::new()),
+            [piece] if size < LARGE || !piece.is_unique() => Some(piece.slice(size - wanted..)),
+            _ => None,
         };
-        // A body that came in one piece is there already; to share the page's buffer would cost the page a count.
-        let whole = match body {
-            [piece] => piece.clone(),
-            _ => page.body(),
+        let page = match Page::new(self.facts, &self.prefix, self.variant, body) {
+            Ok(page) => page,
+            Err(body) => {
+                end(lead, Err(Reason::TooLarge), now);
+                return (Kept::Done(Err(Reason::TooLarge)), Bytes::from(body.concat()).slice(size - wanted..));
+            }
         };
+        let wanted = piece.unwrap_or_else(|| page.body().slice(size - wanted..));
         let kept = match self.site.cache().backend().objects() {
             Some(objects) => {
                 let (key, most) = (&self.visit.key, self.site.settings.most_variants);
@@ -110,7 +132,12 @@ impl Fill {
                 stored
             })),
         };
-        (kept, whole)
+        (kept, wanted)
+    }
+
+    /// The body broke off: others need not wait for it.
+    pub(super) fn fail(self) {
+        end(self.lead, Err(Reason::Backend), self.facts.stored_at);
     }
 
     /// The body is not to be stored: others need not wait for it.
@@ -122,7 +149,7 @@ impl Fill {
     /// visitor has everything already.
     pub(super) fn on_end(self) -> OnEnd {
         Box::new(move |pieces| {
-            if let (Kept::Pending(storing), _) = self.keep(&pieces)
+            if let (Kept::Pending(storing), _) = self.keep(pieces, 0)
                 && let Ok(runtime) = tokio::runtime::Handle::try_current()
             {
                 runtime.spawn(storing);

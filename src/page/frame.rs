@@ -35,21 +35,25 @@ pub(crate) struct PageFacts {
 }
 
 impl Page {
-    /// Puts a page together. `prefix` is variant and head, in that order, `variant` the length of the first.
-    pub(crate) fn new(facts: PageFacts, prefix: &[u8], variant: usize, body: &[Bytes]) -> Option<Self> {
+    /// Puts a page together. `prefix` is variant and head, in that order, `variant` the length of the first. Gives the body
+    /// back where they are too long for any page.
+    pub(crate) fn new(facts: PageFacts, prefix: &[u8], variant: usize, body: Vec<Bytes>) -> Result<Self, Vec<Bytes>> {
+        let head = prefix.len().checked_sub(variant).and_then(|head| u32::try_from(head).ok());
+        let (Ok(variant), Some(head)) = (u32::try_from(variant), head) else { return Err(body) };
         let size = body.iter().map(Bytes::len).sum::<usize>();
         let mut buffer = Vec::with_capacity(prefix.len() + size);
         buffer.extend_from_slice(prefix);
-        body.iter().for_each(|piece| buffer.extend_from_slice(piece));
-        Some(Page {
+        // Each piece goes as soon as it is copied.
+        body.into_iter().for_each(|piece| buffer.extend_from_slice(&piece));
+        Ok(Page {
             stored_at: facts.stored_at,
             expires_at: facts.expires_at,
             age: facts.age,
             status: facts.status,
             is_head: facts.is_head,
             is_public: facts.is_public,
-            variant: u32::try_from(variant).ok()?,
-            head: u32::try_from(prefix.len().checked_sub(variant)?).ok()?,
+            variant,
+            head,
             buffer: buffer.into(),
         })
     }
@@ -204,7 +208,7 @@ mod tests {
             is_head: false,
             is_public: true,
         };
-        Page::new(facts, &prefix, variant, &[Bytes::copy_from_slice(body)]).unwrap()
+        Page::new(facts, &prefix, variant, vec![Bytes::copy_from_slice(body)]).unwrap()
     }
 
     fn frame(page: Page) -> Frame {

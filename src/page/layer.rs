@@ -229,6 +229,9 @@ impl CacheLayer {
     /// Adds a `Cache-Status` header (RFC 9211) under this name to every response: hit or why not, and the
     /// [`Reason`](super::Reason) where something was not stored. Off unless set.
     ///
+    /// As it tells what was stored, such a response waits until the store has answered. Without it, pages are stored
+    /// behind the response, and whoever asks for one meanwhile waits for it.
+    ///
     /// # Panics
     /// If the name is not a token, such as `larder` or `site-cache`.
     pub fn cache_status(mut self, name: impl Into<String>) -> Self {

@@ -58,7 +58,7 @@
 //! The visitor who happens to be the first may hang up: the work goes on as long as anybody waits for it, or to its end if
 //! the layer says so ([`CacheLayer::finish_fills`]). It does so as a task of the tokio runtime, so that inner services,
 //! their futures and bodies have to be `Send + 'static`, as axum has them anyway. Waiting needs a tokio runtime with its
-//! timers enabled; without a runtime everybody runs the handler.
+//! timers enabled; without, everybody runs the handler.
 //!
 //! A handler must not ask its own site for its own page: it would wait for itself, for as long as a request waits at most.
 //!
@@ -97,6 +97,7 @@ mod look;
 mod pages;
 mod pieces;
 mod policy;
+mod pump;
 mod reason;
 mod service;
 mod settle;

@@ -10,12 +10,15 @@ use http::Response;
 use http::header::{CONTENT_LENGTH, HeaderName};
 use http::response::Parts;
 use http_body::Body;
+use tokio::runtime::Handle;
+use tracing::Instrument;
 
 use super::body::{PageBody, Reading, Stop, read_ready};
 use super::fill::{Fill, Kept, Storing};
 use super::frame::Page;
 use super::future::After;
 use super::policy::{self, Rules, Verdict};
+use super::pump::Pump;
 use super::reason::{Forward, Outcome, Reason};
 use super::site::Site;
 use super::visit::Visit;
@@ -41,7 +44,7 @@ pub(super) enum Settled<B: Body> {
 }
 
 /// Judges the response by its head, then reads what is ready of its body and stores it, or sends both on.
-pub(super) fn settle<B: Body>(
+pub(super) fn settle<B: Body<Error: Send> + Send + 'static>(
     response: Response<B>,
     after: After,
     site: &Arc<Site>,
@@ -128,7 +131,7 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
 }
 
 /// Stores the page if its body is there, or when it has come.
-fn store<B: Body>(
+fn store<B: Body<Error: Send> + Send + 'static>(
     parts: Parts,
     body: B,
     visit: Box<Visit>,
@@ -140,24 +143,43 @@ fn store<B: Body>(
     let Judged { now, lifetime, is_public, names, expected } = judged;
     let is_head = visit.is_head;
     let fill = Fill::new(site, visit, &parts, (now, lifetime), is_public, &names);
-    let stored = |kept: Kept, parts, body| match kept {
-        Kept::Done(stored) => answered(Response::from_parts(parts, body), Outcome::Forwarded { why, stored }, site),
-        Kept::Pending(storing) => Settled::Storing(storing, why, Response::from_parts(parts, body)),
+    let lookout = fill.lookout();
+    let stored = |kept: Kept, parts, body| {
+        let response = Response::from_parts(parts, body);
+        match (kept, Handle::try_current()) {
+            (Kept::Done(stored), _) => answered(response, Outcome::Forwarded { why, stored }, site),
+            // Nobody need wait for the store: whoever asks for the page before it is there waits for this very flight.
+            (Kept::Pending(storing), Ok(runtime)) if lookout.is_some() && site.settings.status_name.is_none() => {
+                let told = async move { Outcome::Forwarded { why, stored: storing.await }.tell() };
+                runtime.spawn(told.in_current_span());
+                Settled::Answered(response)
+            }
+            (Kept::Pending(storing), _) => Settled::Storing(storing, why, response),
+        }
     };
     if is_head {
-        let (kept, _) = fill.keep(&[]);
+        let (kept, _) = fill.keep(Vec::new(), 0);
         return stored(kept, parts, PageBody::passed(body));
     }
     let largest = site.settings.rules.largest_body;
     let (body, reason) = match read_ready(body, largest, context) {
         Reading::Whole(pieces) if expected.is_none_or(|expected| expected == length(&pieces)) => {
-            let (kept, body) = fill.keep(&pieces);
+            let (kept, body) = fill.keep_all(pieces);
             return stored(kept, parts, PageBody::whole(body));
         }
         Reading::Whole(pieces) => (PageBody::whole(pieces.concat().into()), Reason::Incomplete),
         Reading::Unfinished(unfinished) => match unfinished.stop {
             Stop::Waiting => {
-                let body = unfinished.into_watched_body(largest, expected, fill.on_end());
+                let finishes = site.settings.crowd.finishes_fills;
+                let body = match Handle::try_current() {
+                    Ok(runtime) if finishes || lookout.is_some() => {
+                        let (pieces, rest) = unfinished.into_pieces();
+                        let (pump, pumped) = Pump::new(pieces, rest, largest, expected, fill);
+                        runtime.spawn(pump.run(lookout, finishes).in_current_span());
+                        PageBody::pumped(pumped)
+                    }
+                    _ => unfinished.into_watched_body(largest, expected, fill.on_end()),
+                };
                 return answered(Response::from_parts(parts, body), Outcome::Storing { why }, site);
             }
             Stop::TooLarge => (unfinished.into_body(), Reason::TooLarge),

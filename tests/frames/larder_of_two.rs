@@ -39,7 +39,8 @@ impl LarderOfTwo {
     pub async fn new() -> Self {
         let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
         let texts = Texts::with_clock(hands.clock());
-        let layer = CacheLayer::per_site().cache(&Cache::new(texts.clone()));
+        // A layer that tells what became of a page waits for the store.
+        let layer = CacheLayer::per_site().cache(&Cache::new(texts.clone())).cache_status("larder");
         let pages = layer.pages();
         let service = layer.layer(service_fn(handler));
         for (url, language) in QUESTIONS {

@@ -221,10 +221,14 @@ async fn the_next_gets_a_whole_one(
 async fn rule_18_a_visitor_who_goes_away_leaves_nothing_behind() {
     for frames in 0..3 {
         for world in worlds() {
-            let (_, site) = scripted(world.site(), &[], || {
+            // The rest comes when the visitor has gone.
+            let (open, gate) = oneshot::channel();
+            let gate = Arc::new(Mutex::new(Some(gate)));
+            let (_, site) = scripted(world.site(), &[], move || {
+                let last = Step::Wait(gate.lock().unwrap().take().unwrap());
                 Script::of_length(
                     7,
-                    [Step::Data("a"), wait(), Step::Data("b"), wait(), Step::Data("c"), wait(), Step::Data("half")],
+                    [Step::Data("a"), wait(), Step::Data("b"), wait(), Step::Data("c"), last, Step::Data("half")],
                 )
             });
             let response = site.clone().oneshot(get(HOME)).await.unwrap();
@@ -233,6 +237,8 @@ async fn rule_18_a_visitor_who_goes_away_leaves_nothing_behind() {
                 body.as_mut().frame().await.unwrap().unwrap();
             }
             drop(body);
+            settle().await;
+            let _ = open.send(());
             the_next_gets_a_whole_one(&world, site).await;
         }
     }

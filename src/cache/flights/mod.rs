@@ -4,12 +4,18 @@
 mod refused;
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::panic::catch_unwind;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use smallvec::SmallVec;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::refused::Refused;
 use crate::clock::Timestamp;
@@ -22,6 +28,8 @@ type Hasher = foldhash::quality::RandomState;
 pub(crate) struct Flights {
     stripes: [Stripe; STRIPES],
     landed: AtomicU64,
+    /// Nothing can end a wait here, so nobody waits.
+    has_no_timers: AtomicBool,
     hasher: Hasher,
 }
 
@@ -113,6 +121,11 @@ impl Flights {
         self.stripe(address).landed.load(Ordering::Acquire)
     }
 
+    /// Whether there is a runtime in which one can wait.
+    pub(crate) fn can_wait(&self) -> bool {
+        !self.has_no_timers.load(Ordering::Relaxed) && Handle::try_current().is_ok()
+    }
+
     /// Leads the flight of `key`, or waits for it where at most `most_waiters` do.
     pub(crate) fn board(self: &Arc<Self>, address: &[u8], key: &[u8], most_waiters: usize, now: Timestamp) -> Boarding {
         let mut table = self.stripe(address).table();
@@ -192,7 +205,7 @@ impl Flight {
 }
 
 /// One who runs the handler: for all, or for himself alone. Dropped without a word, one of those who wait leads in his
-/// place.
+/// place; dropped in a panic, they run alone.
 pub(crate) struct Lead {
     flights: Arc<Flights>,
     stripe: usize,
@@ -248,7 +261,7 @@ impl Lead {
 
 impl Drop for Lead {
     fn drop(&mut self) {
-        self.end(End::Dropped);
+        self.end(if std::thread::panicking() { End::Refused } else { End::Dropped });
     }
 }
 
@@ -259,10 +272,30 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    /// Waits for the end of the flight. Cancel-safe.
-    pub(crate) async fn ended(&self) -> End {
+    /// Waits for the end of the flight; `None` where that does not come until the deadline. Cancel-safe.
+    pub(crate) async fn ended(&self, deadline: Instant) -> Option<End> {
+        let mut alarm = pin!(self.alarm(deadline)?);
+        let mut ended = pin!(self.end());
+        poll_fn(|context| match ended.as_mut().poll(context) {
+            Poll::Ready(end) => Poll::Ready(Some(end)),
+            Poll::Pending => alarm.as_mut().poll(context).map(|()| None),
+        })
+        .await
+    }
+
+    /// A runtime may have no timers, which tokio tells in no other way. One that has none is told to enable them, once,
+    /// in tokio's words, and its requests do without waiting; they do not fail.
+    fn alarm(&self, deadline: Instant) -> Option<Sleep> {
+        let alarm = catch_unwind(|| sleep_until(deadline)).ok();
+        if alarm.is_none() {
+            self.flights.has_no_timers.store(true, Ordering::Relaxed);
+        }
+        alarm
+    }
+
+    async fn end(&self) -> End {
         loop {
-            let mut notified = std::pin::pin!(self.flight.has_ended.notified());
+            let mut notified = pin!(self.flight.has_ended.notified());
             // In line before the look, or an end between the two would be missed.
             notified.as_mut().enable();
             if let Some(end) = End::of_byte(self.flight.end.load(Ordering::Acquire)) {
@@ -301,7 +334,7 @@ impl Lookout {
     /// Waits until nobody waits who could still get something. Cancel-safe.
     pub(crate) async fn deserted(&self) {
         loop {
-            let mut notified = std::pin::pin!(self.flight.is_deserted.notified());
+            let mut notified = pin!(self.flight.is_deserted.notified());
             notified.as_mut().enable();
             if !self.flight.is_awaited() {
                 return;
