@@ -13,6 +13,12 @@ mod bodies;
 mod conditional;
 #[path = "safety/credentials.rs"]
 mod credentials;
+#[path = "stale/early.rs"]
+mod early;
+#[path = "stale/errors.rs"]
+mod errors;
+#[path = "stale/gate.rs"]
+mod gate;
 #[path = "safety/half_pages.rs"]
 mod half_pages;
 #[path = "pages/headers.rs"]
@@ -31,6 +37,8 @@ mod purge;
 mod readiness;
 #[path = "pages/reasons.rs"]
 mod reasons;
+#[path = "stale/revalidate.rs"]
+mod revalidate;
 #[path = "safety/rewritten.rs"]
 mod rewritten;
 #[path = "pages/socket.rs"]

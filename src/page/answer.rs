@@ -8,9 +8,11 @@ use http_body::Body;
 
 use super::body::PageBody;
 use super::frame::Page;
+use super::reason::Outcome;
 use super::shelf::Ready;
+use super::text_store::Found;
 use crate::clock::Timestamp;
-use crate::headers::{Outcome, evaluate_response, not_modified_headers};
+use crate::headers::{Outcome as Evaluated, evaluate_response, not_modified_headers};
 
 /// Whether the visitor has this page already, so that a 304 is enough (RFC 9111, section 4.3.2). `If-Match` and
 /// `If-Unmodified-Since` are the origin's business: a cache's copy may be older than what they guard. Where a layer further
@@ -27,7 +29,19 @@ pub(super) fn is_known_to(
         return false;
     }
     let method = if is_head { Method::HEAD } else { Method::GET };
-    evaluate_response(&method, request_headers, page.status, &ready.head, now) == Outcome::NotModified
+    evaluate_response(&method, request_headers, page.status, &ready.head, now) == Evaluated::NotModified
+}
+
+impl Found {
+    /// The response.
+    pub(super) fn response<B: Body>(&self) -> Response<PageBody<B>> {
+        answer(&self.page, &self.ready, self.is_head, self.is_known, self.now)
+    }
+
+    /// What is told of it.
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome::hit(&self.page, self.now)
+    }
 }
 
 /// The response for a stored page, at `now`: 304 where `is_known`. A HEAD gets the head that the GET has, and no body

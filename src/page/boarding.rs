@@ -23,6 +23,10 @@ pub(super) enum Boarded {
     Found(Box<Found>, Option<Forward>),
     /// None: the handler runs, for others too if the visit has the lead.
     Missing(Box<Visit>, Forward),
+    /// A page that is answered at once and made anew behind, and how many flights had landed when it was looked for.
+    ToRefresh(Box<Found>, Box<Visit>, Forward, u64),
+    /// None, and the handler has failed another visitor, or lets him wait for too long.
+    Failed(Box<Visit>, Forward),
 }
 
 /// Boards at once for a visit whose page was not in memory. `Err` is for those who have to wait, or to look again.
@@ -44,19 +48,43 @@ pub(super) fn board_at_once(
 pub(super) async fn seek_and_board(site: Arc<Site>, visit: Box<Visit>) -> Result<Boarded, Reason> {
     let landed = site.cache().page_flights().landed_near(&visit.key);
     match text_store::seek(Arc::clone(&site), visit).await? {
-        Sought::Found(found) => Ok(Boarded::Found(found, None)),
-        Sought::Missing(visit, why) => match board(&site, &visit) {
-            None => Ok(Boarded::Missing(visit, why)),
-            Some(boarding) => find_or_lead(site, visit, why, boarding, Some(landed)).await,
-        },
+        Sought::Found(found, mut visit) if site.is_due_early(&found.page, found.now) => {
+            visit.stale = Some(found.clone());
+            Ok(Boarded::ToRefresh(found, visit, Forward::Stale, landed))
+        }
+        Sought::Found(found, _) => Ok(Boarded::Found(found, None)),
+        Sought::Missing(visit, why) => {
+            if let Some(stale) = visit.answered_meanwhile(&site) {
+                return Ok(Boarded::ToRefresh(stale, visit, why, landed));
+            }
+            match board(&site, &visit) {
+                None => Ok(Boarded::Missing(visit, why)),
+                Some(boarding) => find_or_lead(site, visit, why, boarding, Some(landed)).await,
+            }
+        }
     }
+}
+
+/// Leads the flight that makes a page anew which is answered meanwhile. `None` where somebody does so already.
+pub(super) fn board_to_refresh(
+    site: &Arc<Site>,
+    visit: Box<Visit>,
+    why: Forward,
+    landed: Option<u64>,
+) -> Option<Seeking> {
+    let boarding = board_anyway(site, &visit).filter(|boarding| matches!(boarding, Boarding::Lead(_)))?;
+    Some(Box::pin(find_or_lead(Arc::clone(site), visit, why, boarding, landed)))
 }
 
 /// What a visit is to do; `None` where everybody runs the handler and nobody waits.
 fn board(site: &Site, visit: &Visit) -> Option<Boarding> {
+    if site.settings.crowd.is_led { board_anyway(site, visit) } else { None }
+}
+
+fn board_anyway(site: &Site, visit: &Visit) -> Option<Boarding> {
     let crowd = &site.settings.crowd;
     // Without a runtime nothing could end a wait or take over from a leader who leaves.
-    if !crowd.is_led || !site.cache().page_flights().can_wait() {
+    if !site.cache().page_flights().can_wait() {
         return None;
     }
     // Requests that cannot have one page never wait for each other: not those of two key schemes, of which one may stand
@@ -90,14 +118,15 @@ async fn find_or_lead(
             Boarding::Alone(lead) => return Ok(Boarded::Missing(visit.with(lead), why)),
             Boarding::Lead(lead) => (lead, true, false),
             Boarding::Wait(seat) => {
-                let end = seat.ended(deadline).await;
+                let end = seat.ended(deadline).await.unwrap_or(End::Failed);
                 let lead = seat.into_lone_lead();
                 match end {
-                    None | Some(End::Refused) => return Ok(Boarded::Missing(visit.with(lead), why)),
-                    Some(End::Landed) => landings += 1,
-                    Some(End::Dropped | End::Cut) => {}
+                    End::Failed => return Ok(Boarded::Failed(visit.with(lead), why)),
+                    End::Refused => return Ok(Boarded::Missing(visit.with(lead), why)),
+                    End::Landed => landings += 1,
+                    End::Dropped | End::Cut => {}
                 }
-                (lead, false, end == Some(End::Cut))
+                (lead, false, end == End::Cut)
             }
         };
         let landed_now = Some(flights.landed_near(&visit.key));
@@ -110,7 +139,7 @@ async fn find_or_lead(
                     has_the_right_key = missing.varies_on == varied_on;
                     (visit, why) = (missing, now_why);
                 }
-                Sought::Found(found) => {
+                Sought::Found(found, _) => {
                     if is_leading {
                         lead.land();
                     }

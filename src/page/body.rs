@@ -73,6 +73,27 @@ impl<B: Body> PageBody<B> {
     }
 }
 
+impl<B: Body> PageBody<B> {
+    /// Reads the body to its end where it is stored by that; nobody else reads it.
+    pub(super) async fn read_to_be_stored(self) {
+        let mut body = std::pin::pin!(self);
+        while body.is_being_stored() {
+            let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await;
+            if !matches!(frame, Some(Ok(_))) {
+                return;
+            }
+        }
+    }
+
+    fn is_being_stored(&self) -> bool {
+        match &self.kind {
+            Kind::Whole { .. } | Kind::Passed { .. } => false,
+            Kind::Pumped { pumped } => pumped.is_being_stored(),
+            Kind::Resumed { resumed } => resumed.watch.is_some(),
+        }
+    }
+}
+
 /// A body as far as it came without waiting.
 pub(super) enum Reading<B: Body> {
     /// It ended well; these are its pieces.

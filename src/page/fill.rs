@@ -18,6 +18,7 @@ use super::policy;
 use super::reason::Reason;
 use super::shelf::put_page;
 use super::site::Site;
+use super::staleness::{Grace, cost};
 use super::text_store;
 use super::variant::write_variant;
 use super::visit::Visit;
@@ -58,6 +59,7 @@ impl Fill {
         mut visit: Box<Visit>,
         parts: &Parts,
         (now, lifetime): (Timestamp, Duration),
+        grace: Grace,
         is_public: bool,
         names: &[HeaderName],
     ) -> Self {
@@ -77,6 +79,8 @@ impl Fill {
             status: parts.status,
             is_head: visit.is_head,
             is_public,
+            grace,
+            cost: 0,
         };
         let (site, lead) = (Arc::clone(site), visit.lead.take());
         Fill { site, facts, vary: vary_text(&parts.headers), prefix, variant, lead, visit }
@@ -97,6 +101,7 @@ impl Fill {
     /// piece and not copied again.
     pub(super) fn keep(mut self, body: Vec<Bytes>, wanted: usize) -> (Kept, Bytes) {
         let now = self.facts.stored_at;
+        self.facts.cost = self.visit.asked_at.map_or(0, |asked_at| cost(asked_at, self.site.cache().clock().now()));
         let lead = self.lead.take();
         let size: usize = body.iter().map(Bytes::len).sum();
         // A small body that came in one piece is there already, as is one that lies in the program; to share the page's

@@ -5,6 +5,7 @@ use bytes::{BufMut, Bytes};
 use http::StatusCode;
 
 use super::pieces::Pieces;
+use super::staleness::Grace;
 use crate::clock::Timestamp;
 
 /// A page as it was stored.
@@ -19,6 +20,10 @@ pub(crate) struct Page {
     pub(crate) is_head: bool,
     /// Its `Cache-Control` says `public`: it may answer requests with credentials.
     pub(crate) is_public: bool,
+    /// How long it is of use after its expiry.
+    pub(crate) grace: Grace,
+    /// Milliseconds that it took to make it.
+    pub(crate) cost: u32,
     variant: u32,
     head: u32,
     buffer: Bytes,
@@ -32,6 +37,8 @@ pub(crate) struct PageFacts {
     pub(crate) status: StatusCode,
     pub(crate) is_head: bool,
     pub(crate) is_public: bool,
+    pub(crate) grace: Grace,
+    pub(crate) cost: u32,
 }
 
 impl Page {
@@ -52,6 +59,8 @@ impl Page {
             status: facts.status,
             is_head: facts.is_head,
             is_public: facts.is_public,
+            grace: facts.grace,
+            cost: facts.cost,
             variant,
             head,
             buffer: buffer.into(),
@@ -108,7 +117,7 @@ pub(crate) struct Frame {
 
 /// It begins as a pickle of `None`: a Django that shares the store takes a frame for a miss.
 const MAGIC: [u8; 8] = *b"\x80\x04N.lard";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const CHECKED_FROM: usize = MAGIC.len() + 1 + 4;
 const HEAD_BIT: u8 = 1;
 const PUBLIC_BIT: u8 = 2;
@@ -117,7 +126,7 @@ impl Frame {
     /// The bytes of a frame.
     pub(crate) fn write(&self) -> Bytes {
         let page = &self.page;
-        let mut out = Vec::with_capacity(CHECKED_FROM + 51 + self.address.len() + page.buffer.len());
+        let mut out = Vec::with_capacity(CHECKED_FROM + 63 + self.address.len() + page.buffer.len());
         out.put_slice(&MAGIC);
         out.put_u8(VERSION);
         out.put_u32_le(0);
@@ -131,6 +140,9 @@ impl Frame {
         out.put_u32_le(page.variant);
         out.put_u32_le(page.head);
         out.put_u64_le(page.buffer.len() as u64);
+        out.put_u32_le(page.grace.while_revalidate);
+        out.put_u32_le(page.grace.if_error);
+        out.put_u32_le(page.cost);
         out.put_slice(&self.address);
         out.put_slice(&page.buffer);
         let checksum = crc32fast::hash(&out[CHECKED_FROM..]);
@@ -157,6 +169,11 @@ impl Frame {
         let variant = u32::from_le_bytes(pieces.array()?);
         let head = u32::from_le_bytes(pieces.array()?);
         let length = usize::try_from(u64::from_le_bytes(pieces.array()?)).ok()?;
+        let grace = Grace {
+            while_revalidate: u32::from_le_bytes(pieces.array()?),
+            if_error: u32::from_le_bytes(pieces.array()?),
+        };
+        let cost = u32::from_le_bytes(pieces.array()?);
         let start = pieces.position();
         pieces.take(address)?;
         let buffer = pieces.position();
@@ -175,6 +192,8 @@ impl Frame {
                 status,
                 is_head: bits & HEAD_BIT != 0,
                 is_public: bits & PUBLIC_BIT != 0,
+                grace,
+                cost,
                 variant,
                 head,
                 buffer: bytes.slice(buffer..),
@@ -207,6 +226,8 @@ mod tests {
             status: StatusCode::OK,
             is_head: false,
             is_public: true,
+            grace: Grace { while_revalidate: 30, if_error: 86_400 },
+            cost: 250,
         };
         Page::new(facts, &prefix, variant, vec![Bytes::copy_from_slice(body)]).unwrap()
     }

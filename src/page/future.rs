@@ -5,23 +5,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::answer::answer;
-use super::boarding::{Boarded, Seeking, board_at_once, seek_and_board};
+use super::boarding::{Boarded, Seeking, board_at_once, board_to_refresh, seek_and_board};
 use super::body::PageBody;
 use super::fill::Storing;
 use super::reason::{Forward, Outcome, Reason};
 use super::service::Shared;
 use super::settle::{Settled, mark_hit, settle};
 use super::site::Site;
-use super::text_store::Found;
+use super::staleness::ask_for_the_whole;
+use super::stand_in::{StandIn, Taking, may_be_hidden, stand_in, take_away_if_gone};
 use super::visit::Visit;
 use crate::cache::{Lead, Lookout};
 
@@ -104,6 +106,8 @@ pin_project! {
         is_nested: bool,
         // Sees those who wait for what this one brings.
         lookout: Option<Lookout>,
+        // Stands in where the handler fails.
+        stale: StandIn,
     }
 }
 
@@ -119,6 +123,7 @@ pin_project! {
         Readying { service: S, request: Option<Request<B>>, after: Option<After> },
         Running { #[pin] running: S::Future, after: Option<After> },
         Storing { storing: Storing, why: Forward, response: Option<Response<PageBody<B2>>> },
+        TakingAway { taking: Taking, response: Option<Response<PageBody<B2>>> },
     }
 }
 
@@ -168,10 +173,71 @@ where
         Self::at(Stage::Readying { service, request: Some(request), after: Some(after) }, shared, false)
     }
 
-    fn at(stage: Stage<S, B, B2>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
-        let sent_on = SentOn { stage, shared: Arc::clone(shared), is_nested, lookout: None };
-        ResponseFuture { state: State::SentOn(Visitor(Some(Box::pin(sent_on)))) }
+    /// Makes the page of a visit anew by its request, in a task of its own, unless somebody does so already.
+    pub(super) fn refresh(
+        mut visit: Box<Visit>,
+        why: Forward,
+        landed: Option<u64>,
+        mut request: Request<B>,
+        shared: &Arc<Shared<S>>,
+    ) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        visit.is_refresh = true;
+        ask_for_the_whole(&mut visit.headers);
+        ask_for_the_whole(request.headers_mut());
+        if let Some(seeking) = board_to_refresh(&shared.site, visit, why, landed) {
+            let sent_on = SentOn::at(Stage::Seeking { seeking, request: Some(request) }, shared, false);
+            runtime.spawn(make_anew(Box::pin(sent_on)).in_current_span());
+        }
     }
+
+    fn at(stage: Stage<S, B, B2>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
+        ResponseFuture { state: State::SentOn(Visitor(Some(Box::pin(SentOn::at(stage, shared, is_nested))))) }
+    }
+}
+
+impl<S, B, B2> SentOn<S, B, B2>
+where
+    S: Service<Request<B>>,
+    B2: Body,
+{
+    fn at(stage: Stage<S, B, B2>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
+        SentOn { stage, shared: Arc::clone(shared), is_nested, lookout: None, stale: None }
+    }
+}
+
+/// How long a page may take to be made anew behind. Nobody would notice one that takes for ever, and for its sake no other
+/// would be tried.
+const LONGEST_REFRESH: Duration = Duration::from_secs(60);
+
+/// Runs the handler for a page that is answered meanwhile; nobody gets the response.
+async fn make_anew<S, B, B2>(sent_on: Pin<Box<SentOn<S, B, B2>>>)
+where
+    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Send + 'static,
+    B2: Body<Error: Send> + Send + 'static,
+{
+    let alarm = sent_on.shared.site.cache().page_flights().alarm(Instant::now() + LONGEST_REFRESH);
+    let mut is_late = std::pin::pin!(async {
+        match alarm {
+            Some(alarm) => alarm.await,
+            None => std::future::pending().await,
+        }
+    });
+    let mut making = std::pin::pin!(async {
+        if let Some(response) = sent_on.await.ok() {
+            response.into_body().read_to_be_stored().await;
+        }
+    });
+    std::future::poll_fn(|context| {
+        if making.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        ready!(is_late.as_mut().poll(context));
+        tracing::warn!(target: "larder", after = ?LONGEST_REFRESH, "a page was not made anew in time");
+        Poll::Ready(())
+    })
+    .await;
 }
 
 impl<S, B, B2> Future for ResponseFuture<S, B, B2>
@@ -207,7 +273,9 @@ where
                 matches!(after, Some(After::Store(..)))
             }
             StageProjection::Storing { .. } => true,
-            StageProjection::Boarding { .. } | StageProjection::Seeking { .. } => false,
+            StageProjection::Boarding { .. } | StageProjection::Seeking { .. } | StageProjection::TakingAway { .. } => {
+                false
+            }
         };
         let lookout = this.lookout.take().filter(|_| !finishes);
         let is_for_others = finishes || lookout.as_ref().is_some_and(Lookout::is_awaited);
@@ -255,7 +323,8 @@ where
                 StageProjection::Boarding { visit, why, landed, request } => {
                     let visit = visit.take().expect(POLLED_AGAIN);
                     match board_at_once(&this.shared.site, visit, *why, *landed) {
-                        Ok((visit, why)) => {
+                        Ok((mut visit, why)) => {
+                            *this.stale = visit.stale.take();
                             *this.lookout = visit.lead.as_ref().and_then(Lead::lookout);
                             let after = Some(After::Store(visit, why));
                             Stage::Readying { service: this.shared.inner(), request: request.take(), after }
@@ -266,13 +335,28 @@ where
                 StageProjection::Seeking { seeking, request } => {
                     let after = match ready!(seeking.as_mut().poll(context)) {
                         Ok(Boarded::Found(found, waited)) => {
-                            let Found { page, ready, is_head, is_known, now } = *found;
-                            let mut response = answer(&page, &ready, is_head, is_known, now);
-                            let outcome = waited.map_or(Outcome::hit(&page, now), |why| Outcome::Collapsed { why });
+                            let mut response = found.response();
+                            let outcome = waited.map_or(found.outcome(), |why| Outcome::Collapsed { why });
                             mark_hit(&mut response, outcome, &this.shared.site, *this.is_nested);
                             return Poll::Ready(Ok(response));
                         }
-                        Ok(Boarded::Missing(visit, why)) => {
+                        Ok(Boarded::ToRefresh(found, visit, why, landed)) => {
+                            let request = request.take().expect(POLLED_AGAIN);
+                            ResponseFuture::refresh(visit, why, Some(landed), request, this.shared);
+                            let mut response = found.response();
+                            mark_hit(&mut response, found.outcome(), &this.shared.site, *this.is_nested);
+                            return Poll::Ready(Ok(response));
+                        }
+                        Ok(Boarded::Failed(mut visit, why)) => {
+                            *this.stale = visit.stale.take();
+                            let stand_in = stand_in(this.stale, why, None, &this.shared.site, *this.is_nested);
+                            if let Some(response) = stand_in {
+                                return Poll::Ready(Ok(response));
+                            }
+                            After::Store(visit, why)
+                        }
+                        Ok(Boarded::Missing(mut visit, why)) => {
+                            *this.stale = visit.stale.take();
                             *this.lookout = visit.lead.as_ref().and_then(Lead::lookout);
                             After::Store(visit, why)
                         }
@@ -281,10 +365,13 @@ where
                     Stage::Readying { service: this.shared.inner(), request: request.take(), after: Some(after) }
                 }
                 StageProjection::Readying { service, request, after } => {
+                    if let Some(After::Store(visit, _)) = after {
+                        visit.asked_at = Some(this.shared.site.cache().clock().now());
+                    }
                     let failure = Failure(after);
                     if let Err(error) = ready!(service.poll_ready(context)) {
-                        failure.tell();
-                        return Poll::Ready(Err(error));
+                        let stand_in = failure.stand_in(this.stale, &this.shared.site, *this.is_nested);
+                        return Poll::Ready(stand_in.ok_or(error));
                     }
                     let running = service.call(request.take().expect(POLLED_AGAIN));
                     drop(failure);
@@ -295,17 +382,43 @@ where
                     let response = match ready!(running.poll(context)) {
                         Ok(response) => response,
                         Err(error) => {
-                            failure.tell();
-                            return Poll::Ready(Err(error));
+                            let stand_in = failure.stand_in(this.stale, &this.shared.site, *this.is_nested);
+                            return Poll::Ready(stand_in.ok_or(error));
                         }
                     };
+                    let status = response.status();
                     drop(failure);
-                    match settle(response, after.take().expect(POLLED_AGAIN), &this.shared.site, context) {
-                        Settled::Answered(response) => return Poll::Ready(Ok(response)),
+                    let why = after.as_ref().expect(POLLED_AGAIN).why();
+                    if may_be_hidden(status, &this.shared.site)
+                        && let Some(stand_in) =
+                            stand_in(this.stale, why, Some(status), &this.shared.site, *this.is_nested)
+                    {
+                        Failure(after).wake();
+                        return Poll::Ready(Ok(stand_in));
+                    }
+                    let after = after.take().expect(POLLED_AGAIN);
+                    let taking = take_away_if_gone(this.stale, &after, status, &this.shared.site);
+                    match settle(response, after, &this.shared.site, context) {
+                        Settled::Answered(response) => match taking {
+                            Some(taking) => Stage::TakingAway { taking, response: Some(response) },
+                            None => return Poll::Ready(Ok(response)),
+                        },
+                        Settled::Broken(outcome, mut response) => {
+                            let (site, is_nested) = (&this.shared.site, *this.is_nested);
+                            if let Some(response) = stand_in(this.stale, why, Some(status), site, is_nested) {
+                                return Poll::Ready(Ok(response));
+                            }
+                            outcome.report(&mut response, site);
+                            return Poll::Ready(Ok(response));
+                        }
                         Settled::Storing(storing, why, response) => {
                             Stage::Storing { storing, why, response: Some(response) }
                         }
                     }
+                }
+                StageProjection::TakingAway { taking, response } => {
+                    ready!(taking.as_mut().poll(context));
+                    return Poll::Ready(Ok(response.take().expect(POLLED_AGAIN)));
                 }
                 StageProjection::Storing { storing, why, response } => {
                     let stored = ready!(storing.as_mut().poll(context));
@@ -323,10 +436,14 @@ where
 struct Failure<'a>(&'a mut Option<After>);
 
 impl Failure<'_> {
-    fn tell(mut self) {
-        if let Some(why) = self.wake() {
+    /// The stale page in place of the service's error; `None` where none may stand in.
+    fn stand_in<B: Body>(mut self, stale: &mut StandIn, site: &Site, is_nested: bool) -> Option<Response<PageBody<B>>> {
+        let why = self.wake()?;
+        let response = stand_in(stale, why, None, site, is_nested);
+        if response.is_none() {
             Outcome::Forwarded { why, stored: Err(Reason::Handler) }.tell();
         }
+        response
     }
 
     fn wake(&mut self) -> Option<Forward> {
@@ -335,7 +452,7 @@ impl Failure<'_> {
         if let After::Store(visit, _) = after
             && let Some(lead) = visit.lead
         {
-            lead.fail();
+            lead.report_failure();
         }
         Some(why)
     }

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 
 /// Which `Vary` values the pages of a URL had, the newest first, and in which generation.
 ///
-/// Every list is kept until its last page expires, so that a page with another `Vary` does not make the others
+/// Every list is kept until its last page is of no use even when stale, so that a page with another `Vary` does not make the others
 /// unreachable. The generation is new whenever the list is: pages of an older one, left over from a deleted list, are
 /// never read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub(super) struct Known {
 pub(super) struct VaryList {
     /// The text of `Vary`; `None` where there was no such header.
     pub(super) vary: Option<String>,
-    expires_at: Timestamp,
+    /// When the last of its pages is of no use any more.
+    dead_at: Timestamp,
 }
 
 /// How many different `Vary` values of one URL are looked for; sites have one or two.
@@ -39,7 +40,7 @@ impl Known {
         out.put_u8(VERSION);
         out.put_u64_le(self.generation.unwrap_or_default());
         for list in &self.lists {
-            out.put_u64_le(list.expires_at.as_nanos());
+            out.put_u64_le(list.dead_at.as_nanos());
             out.put_u8(u8::from(list.vary.is_some()));
             write_piece(&mut out, list.vary.as_deref().unwrap_or_default().as_bytes());
         }
@@ -62,28 +63,32 @@ impl Known {
             if lists.len() == MOST_LISTS {
                 return None;
             }
-            let expires_at = Timestamp::from_nanos(u64::from_le_bytes(pieces.array()?));
+            let dead_at = Timestamp::from_nanos(u64::from_le_bytes(pieces.array()?));
             let [is_some] = pieces.array()?;
             let vary = std::str::from_utf8(pieces.piece()?).ok()?.to_owned();
-            lists.push(VaryList { vary: (is_some == 1).then_some(vary), expires_at });
+            lists.push(VaryList { vary: (is_some == 1).then_some(vary), dead_at });
         }
         Some(Known { generation, lists })
     }
 
     /// With one more page: its list comes first, lists without a living page go.
-    pub(super) fn with(mut self, vary: Option<String>, expires_at: Timestamp, now: Timestamp) -> Self {
-        let known = self.lists.iter().find(|list| list.vary == vary).map(|list| list.expires_at);
-        self.lists.retain(|list| list.vary != vary && is_fresh(list.expires_at, now));
-        let expires_at = known.map_or(expires_at, |known| known.max(expires_at));
-        self.lists.insert(0, VaryList { vary, expires_at });
+    pub(super) fn with(mut self, vary: Option<String>, dead_at: Timestamp, now: Timestamp) -> Self {
+        let known = self.lists.iter().find(|list| list.vary == vary).map(|list| list.dead_at);
+        self.lists.retain(|list| list.vary != vary && is_fresh(list.dead_at, now));
+        let dead_at = known.map_or(dead_at, |known| known.max(dead_at));
+        self.lists.insert(0, VaryList { vary, dead_at });
         self.lists.truncate(MOST_LISTS);
         self.generation = Some(self.generation.unwrap_or_else(new_generation));
         self
     }
 
-    /// The `Vary` values that may have a living page.
+    /// The `Vary` values that may have a page that is of use, fresh or stale.
     pub(super) fn living(&self, now: Timestamp) -> impl Iterator<Item = Option<&str>> {
-        self.lists.iter().filter(move |list| is_fresh(list.expires_at, now)).map(|list| list.vary.as_deref())
+        self.lists.iter().filter(move |list| is_fresh(list.dead_at, now)).map(|list| list.vary.as_deref())
+    }
+
+    pub(super) fn dead_at(&self) -> Timestamp {
+        self.lists.iter().map(|list| list.dead_at).max().unwrap_or(Timestamp::NEVER)
     }
 
     /// What the pages vary on, all lists taken together; what is no name of a header is left out.
@@ -94,10 +99,6 @@ impl Known {
         names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         names.dedup();
         names
-    }
-
-    pub(super) fn expires_at(&self) -> Timestamp {
-        self.lists.iter().map(|list| list.expires_at).max().unwrap_or(Timestamp::NEVER)
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn rule_21_more_lists_than_are_ever_kept_are_a_miss() {
         let mut forged = known(MOST_LISTS);
-        forged.lists.push(VaryList { vary: None, expires_at: NOW });
+        forged.lists.push(VaryList { vary: None, dead_at: NOW });
         assert_eq!(Known::read(&forged.write()), None);
     }
 }

@@ -13,6 +13,7 @@ use super::pages::Pages;
 use super::policy::{self, Rules};
 use super::service::CacheService;
 use super::site::{Crowd, Settings, Site};
+use super::staleness::{GraceRules, whole_seconds};
 use crate::cache::{Cache, Timeout};
 use crate::locale::{Language, TimeZone};
 
@@ -67,6 +68,9 @@ impl CacheLayer {
                 stores_set_cookie: false,
                 stores_streams: false,
                 largest_body: 8 * 1024 * 1024,
+                grace: GraceRules::default(),
+                jitter: None,
+                early_refresh: None,
             },
             most_variants: 64,
             crowd: Crowd::default(),
@@ -223,6 +227,81 @@ impl CacheLayer {
     /// Stores bodies whose length is not known beforehand, once they have ended well. Off unless set (MID-5).
     pub fn store_streams(mut self, store: bool) -> Self {
         self.settings_mut().rules.stores_streams = store;
+        self
+    }
+
+    /// How long after its expiry a page is still answered, at once, while the handler makes it anew behind: once, however
+    /// many ask meanwhile (`stale-while-revalidate`, RFC 5861 section 3). Seconds or a [`Duration`], a fraction of a second
+    /// counting as one; [`Timeout::Default`] takes it back. Off unless set.
+    ///
+    /// A response's own `stale-while-revalidate` goes before it. It is not done with responses that say `must-revalidate`,
+    /// `proxy-revalidate` or `s-maxage` (RFC 9111 section 4.2.4); `s-maxage` beside an own `stale-while-revalidate`
+    /// allows it.
+    ///
+    /// The request that finds the page stale is the one that the handler gets, without its preconditions and `Range`, in a
+    /// tokio task of its own. Where there is no tokio runtime, it waits for the handler as on any miss.
+    ///
+    /// ```
+    /// use larder::{Cache, CacheLayer};
+    ///
+    /// // Answered for ten minutes, then for another minute while it is made anew, and for a day while the handler fails.
+    /// let layer = CacheLayer::per_site().timeout(600).stale_while_revalidate(60).stale_if_error(86_400);
+    /// ```
+    pub fn stale_while_revalidate(mut self, period: impl Into<Timeout>) -> Self {
+        self.settings_mut().rules.grace.while_revalidate = lifetime(period.into()).map(whole_seconds);
+        self
+    }
+
+    /// How long after its expiry a page is still answered where the handler fails (`stale-if-error`, RFC 5861 section 4):
+    /// where the service answers an error, or with status 500, 502, 503, 504, or 408, which is what a time limit inside of
+    /// the cache may answer. Seconds or a [`Duration`]; [`Timeout::Default`] takes it back. Off unless set.
+    ///
+    /// A response's own `stale-if-error` goes before it, and what forbids
+    /// [`stale_while_revalidate`](CacheLayer::stale_while_revalidate) forbids it as well.
+    pub fn stale_if_error(mut self, period: impl Into<Timeout>) -> Self {
+        self.settings_mut().rules.grace.if_error = lifetime(period.into()).map(whole_seconds);
+        self
+    }
+
+    /// Makes pages anew shortly before they expire, behind an answer that is still fresh: XFetch (Vattani, Chierichetti and
+    /// Lowenstein, "Optimal Probabilistic Cache Stampede Prevention", 2015). Off unless set; 1 is what the authors found
+    /// best, more is earlier.
+    ///
+    /// A request for a fresh page has it made anew if
+    ///
+    /// ```text
+    /// now - cost * beta * ln(random) >= expires_at
+    /// ```
+    ///
+    /// where `cost` is the time it took to make the page and `random` a number between 0 and 1, another one for each
+    /// request. So a page that takes long to make is made anew in good time, and the more often a page is asked for, the
+    /// earlier one of the requests draws the lot. Processes that share a store take turns by chance, without speaking to
+    /// each other.
+    ///
+    /// # Panics
+    /// If `beta` is negative or not finite.
+    pub fn early_refresh(mut self, beta: f64) -> Self {
+        assert!(beta.is_finite() && beta >= 0.0, "the beta of an early refresh is 0 or more, not {beta}");
+        self.settings_mut().rules.early_refresh = (beta > 0.0).then_some(beta);
+        self
+    }
+
+    /// Keeps each page longer than its lifetime by chance, up to this part of it, so that pages which were stored together
+    /// do not expire together:
+    ///
+    /// ```text
+    /// stored lifetime = lifetime * (1 + fraction * random)
+    /// ```
+    ///
+    /// where `random` is a number from 0 to 1, another one for each page. `0.1` is what others use. Off unless set. `Expires`
+    /// and `max-age` tell the lifetime without it; a page that says `must-revalidate` or `proxy-revalidate` lives no
+    /// longer than that.
+    ///
+    /// # Panics
+    /// If `fraction` is not between 0 and 1.
+    pub fn jitter(mut self, fraction: f64) -> Self {
+        assert!((0.0..=1.0).contains(&fraction), "jitter is a part between 0 and 1, not {fraction}");
+        self.settings_mut().rules.jitter = Some(fraction);
         self
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use super::answer::is_known_to;
 use super::frame::Page;
 use super::reason::{Forward, Reason};
-use super::shelf::{Ready, as_shelf, keep_ready};
+use super::shelf::{Missed, Ready, as_shelf, keep_ready};
 use super::site::Site;
 use super::text_store::{self, Found, Sought};
 use super::variant::Seen;
@@ -29,6 +29,8 @@ pub(super) struct Missing {
     pub(super) why: Forward,
     /// What pages of the URL are known to vary on.
     pub(super) varies_on: Vec<HeaderName>,
+    /// A stale page that is of use yet.
+    pub(super) stale: Option<(Page, Arc<Ready>)>,
 }
 
 /// Looks in memory, and gives the page to `hit` where it lies. A head that has to be made ready for it is kept.
@@ -41,14 +43,23 @@ pub(super) fn look(
     hit: &mut dyn FnMut(&Page, &Arc<Ready>),
 ) -> Result<(), Missing> {
     let may_answer = |page: &Page| page.is_public || !asked.has_authorization;
-    let mut found = Err(Missing { why: Forward::UriMiss, varies_on: Vec::new() });
+    let mut found = Err(Missing { why: Forward::UriMiss, varies_on: Vec::new(), stale: None });
     let mut made_ready = None;
     objects.look(key, &mut |object| {
         let Some(shelf) = as_shelf(&**object) else { return };
         let position = match shelf.find(asked.is_head, Some(asked.seen), asked.headers, may_answer, now) {
             Ok(position) => position,
-            Err(why) => {
-                found = Err(Missing { why, varies_on: shelf.varies_on() });
+            Err(Missed { why, stale }) => {
+                let stale = stale.and_then(|position| {
+                    let (page, ready) = shelf.at(position);
+                    let ready = ready.cloned().or_else(|| {
+                        let ready = Ready::of(page).map(Arc::new)?;
+                        made_ready = Some((Arc::clone(object), position, Arc::clone(&ready)));
+                        Some(ready)
+                    });
+                    Some((page.clone(), ready?))
+                });
+                found = Err(Missing { why, varies_on: shelf.varies_on(), stale });
                 return;
             }
         };
@@ -81,13 +92,14 @@ pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Resul
     let looked = look(objects, &visit.key, &asked, now, &mut |page, ready| {
         let is_known = is_known_to(&visit.headers, page, ready, is_head, visit.is_tagged_further_out, now);
         let found = Found { page: page.clone(), ready: Arc::clone(ready), is_head, is_known, now };
-        sought = Some(Sought::Found(Box::new(found)));
+        sought = Some(Box::new(found));
     });
     Ok(match (looked, sought) {
-        (Ok(()), Some(found)) => found,
+        (Ok(()), Some(found)) => Sought::Found(found, visit),
         (Ok(()), None) => Sought::Missing(visit, Forward::UriMiss),
         (Err(missing), _) => {
             visit.varies_on = missing.varies_on;
+            visit.stale = missing.stale.map(|stale| visit.found(stale, now));
             Sought::Missing(visit, missing.why)
         }
     })

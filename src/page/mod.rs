@@ -48,6 +48,14 @@
 //! [`CacheLayer::store_streams`] says otherwise. A body that fails, is not as long as it announced, has trailers, or is
 //! dropped half-way is passed on as it is and never stored.
 //!
+//! # What is answered stale
+//!
+//! A page whose time is up is answered for as long as its response grants it (RFC 5861), or else the layer
+//! ([`stale_while_revalidate`](CacheLayer::stale_while_revalidate), [`stale_if_error`](CacheLayer::stale_if_error)): at once,
+//! while one of the requests has it made anew behind, in a tokio task of its own; or where the handler fails. All that is
+//! said above of a fresh page holds for a stale one, and its `Age` counts on. A refresh that fails leaves the page to the next
+//! request; one that answers 404, 410, 301 or 308 takes it away.
+//!
 //! # Under load
 //!
 //! Where many ask at once for a page that is not there, one of them runs the handler, and the others wait for it and then
@@ -103,6 +111,8 @@ mod service;
 mod settle;
 mod shelf;
 mod site;
+mod staleness;
+mod stand_in;
 mod text_store;
 mod variant;
 mod visit;

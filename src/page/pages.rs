@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AGE, AUTHORIZATION, CONTENT_LENGTH};
@@ -15,6 +16,7 @@ use super::key::{PageKeys, vary_text};
 use super::reason::Reason;
 use super::shelf::{Ready, as_shelf};
 use super::site::Site;
+use super::staleness::Worth;
 use super::text_store::{self, Sought};
 use super::visit::Visit;
 use crate::clock::Timestamp;
@@ -120,8 +122,12 @@ pub struct StoredPage {
     pub body: Bytes,
     /// When it was stored.
     pub stored_at: Timestamp,
-    /// From when on it is no longer used.
+    /// From when on it is stale.
     pub expires_at: Timestamp,
+    /// How long after that it is answered while it is made anew.
+    pub stale_while_revalidate: Duration,
+    /// How long after that it is answered where the handler fails.
+    pub stale_if_error: Duration,
 }
 
 impl StoredPage {
@@ -135,6 +141,8 @@ impl StoredPage {
             body: ready.body.clone(),
             stored_at: page.stored_at,
             expires_at: page.expires_at,
+            stale_while_revalidate: Duration::from_secs(page.grace.while_revalidate.into()),
+            stale_if_error: Duration::from_secs(page.grace.if_error.into()),
         }
     }
 }
@@ -192,7 +200,8 @@ impl Pages {
         Ok(was_there)
     }
 
-    /// What is stored for a URL, for a GET with the headers given; `None` where the next request would run the handler.
+    /// What is stored for a URL, for a GET with the headers given; `None` where the next request would wait for the
+    /// handler. So a stale page is given only while it is answered at once (`stale-while-revalidate`).
     ///
     /// # Errors
     /// As [`Pages::delete`].
@@ -200,23 +209,28 @@ impl Pages {
         let request = page.into().into_request()?;
         let address = self.address(&request)?;
         let key = address.to_bytes(self.site.cache().scope());
+        let clock = self.site.cache().clock();
+        let usable = |page: &Page| {
+            let is_answered_at_once = matches!(page.worth(clock.now()), Worth::Fresh | Worth::WhileRevalidate);
+            is_answered_at_once.then(|| Some(StoredPage::of(page, &Ready::of(page)?))).flatten()
+        };
         let Some(objects) = self.site.cache().backend().objects() else {
             let mut visit = Visit::new(&request, &address, key);
             visit.text = Some(address.to_owned());
             visit.seen = None;
             return Ok(match text_store::try_seek(&self.site, Box::new(visit)).await? {
-                Sought::Found(found) => Some(StoredPage::of(&found.page, &found.ready)),
-                Sought::Missing(..) => None,
+                Sought::Found(found, _) => Some(StoredPage::of(&found.page, &found.ready)),
+                Sought::Missing(visit, _) => visit.stale.as_ref().and_then(|stale| usable(&stale.page)),
             });
         };
-        let now = self.site.cache().clock().now();
+        let now = clock.now();
         let has_authorization = request.headers().contains_key(AUTHORIZATION);
         let may_answer = |page: &Page| page.is_public || !has_authorization;
         let object = objects.get(&key);
         Ok(object.as_deref().and_then(as_shelf).and_then(|shelf| {
-            let position = shelf.find(false, None, request.headers(), may_answer, now).ok()?;
-            let (page, _) = shelf.at(position);
-            Some(StoredPage::of(page, &Ready::of(page)?))
+            let found = shelf.find(false, None, request.headers(), may_answer, now);
+            let position = found.or_else(|missed| missed.stale.ok_or(missed.why)).ok()?;
+            usable(shelf.at(position).0)
         }))
     }
 

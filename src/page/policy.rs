@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::reason::Reason;
+use super::staleness::GraceRules;
 use crate::clock::Timestamp;
 use crate::headers::vary::{Vary, vary_names};
 use crate::headers::{CacheControl, get_max_age};
@@ -26,6 +27,12 @@ pub(crate) struct Rules {
     pub(crate) stores_streams: bool,
     /// The largest body that is stored, in bytes.
     pub(crate) largest_body: u64,
+    /// How long pages are of use after their expiry that say nothing of it themselves.
+    pub(crate) grace: GraceRules,
+    /// The part of its lifetime that a page may be kept longer, by chance.
+    pub(crate) jitter: Option<f64>,
+    /// The beta of XFetch.
+    pub(crate) early_refresh: Option<f64>,
 }
 
 /// What a response may become.

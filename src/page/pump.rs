@@ -296,6 +296,11 @@ impl<B: Body> Pumped<B> {
             }
     }
 
+    /// Whether the page may still be stored.
+    pub(super) fn is_being_stored(&self) -> bool {
+        self.resumed.is_none()
+    }
+
     pub(super) fn size_hint(&self) -> SizeHint {
         match &self.resumed {
             Some(resumed) => resumed.size_hint(),

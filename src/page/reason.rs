@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 /// Why a request was not answered from the cache, or a response not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,11 +104,19 @@ pub(crate) enum Forward {
     Bypass(Reason),
 }
 
+/// The words in `Cache-Status` for a stale page that is being made anew, and for one that stands in for an error.
+const WHILE_REVALIDATE: &str = "stale-while-revalidate";
+const IF_ERROR: &str = "stale-if-error";
+
 /// What became of a request, for `Cache-Status`, `tracing`, and the layers further out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Answered from the cache; seconds it stays fresh.
     Hit { ttl: u64 },
+    /// Answered from the cache with a stale page, while it is made anew; seconds since it expired.
+    Stale { late: u64 },
+    /// The handler failed, with that status if it answered at all; a stale page stands in for it.
+    InsteadOfError { why: Forward, status: Option<StatusCode> },
     /// Answered from the cache, where another request had brought the page while this one waited.
     Collapsed { why: Forward },
     /// Answered by the handler.
@@ -122,6 +130,11 @@ impl Outcome {
     pub(crate) fn tell(self) {
         match self {
             Outcome::Hit { ttl } => tracing::trace!(target: "larder", ttl, "hit"),
+            Outcome::Stale { late } => tracing::debug!(target: "larder", late, "hit, stale while it is made anew"),
+            Outcome::InsteadOfError { why, status } => {
+                let status = status.map(|status| status.as_u16());
+                tracing::debug!(target: "larder", ?why, status, "the handler failed, answered with a stale page");
+            }
             Outcome::Collapsed { why } => {
                 tracing::debug!(target: "larder", ?why, "hit, after a wait for another's page")
             }
@@ -144,6 +157,12 @@ impl Outcome {
         };
         let text = match self {
             Outcome::Hit { ttl } => format!("{name}; hit; ttl={ttl}"),
+            Outcome::Stale { late: 0 } => format!("{name}; hit; ttl=0; detail={WHILE_REVALIDATE}"),
+            Outcome::Stale { late } => format!("{name}; hit; ttl=-{late}; detail={WHILE_REVALIDATE}"),
+            Outcome::InsteadOfError { why, status: None } => format!("{name}; fwd={}; detail={IF_ERROR}", fwd(why)),
+            Outcome::InsteadOfError { why, status: Some(status) } => {
+                format!("{name}; fwd={}; fwd-status={}; detail={IF_ERROR}", fwd(why), status.as_u16())
+            }
             Outcome::Collapsed { why } => format!("{name}; fwd={}; collapsed", fwd(why)),
             Outcome::Forwarded { why: Forward::Bypass(Reason::Method), .. } => format!("{name}; fwd=method"),
             Outcome::Forwarded { why: Forward::Bypass(reason), .. } => {

@@ -131,27 +131,52 @@ where
         let has_authorization = facts.has_authorization;
         let asked = Asked { is_head, has_authorization, seen: &seen, headers: request.headers() };
         let mut answered = None;
+        let mut due = None;
         let looked = look(objects, &key, &asked, now, &mut |page, ready| {
             let is_known = facts.has_preconditions && {
                 let is_tagged_further_out = is_tagged_further_out(request.extensions());
                 is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
             };
             answered = Some((answer(page, ready, is_head, is_known, now), Outcome::hit(page, now)));
+            if site.is_due_early(page, now) {
+                due = Some((page.clone(), Arc::clone(ready)));
+            }
         });
         if let Some((response, outcome)) = answered {
+            if let Some(due) = due {
+                let mut visit = Box::new(Visit::new(&request, &address, key));
+                visit.varies_on = due.0.varies_on();
+                visit.stale = Some(visit.found(due, now));
+                mark(site, &mut request);
+                let landed = landed_near(site, &visit, landed);
+                ResponseFuture::refresh(visit, Forward::Stale, landed, request, &self.shared);
+            }
             return ResponseFuture::answered(response, outcome, site, is_nested);
         }
         let mut visit = Box::new(Visit::new(&request, &address, key));
         let why = looked.map_or_else(
             |missing| {
                 visit.varies_on = missing.varies_on;
+                visit.stale = missing.stale.map(|stale| visit.found(stale, now));
                 missing.why
             },
             |()| Forward::UriMiss,
         );
         mark(site, &mut request);
+        if let Some(stale) = visit.answered_meanwhile(site) {
+            let landed = landed_near(site, &visit, landed);
+            ResponseFuture::refresh(visit, why, landed, request, &self.shared);
+            return ResponseFuture::answered(stale.response(), stale.outcome(), site, is_nested);
+        }
         ResponseFuture::board(visit, why, landed, request, &self.shared, is_nested)
     }
+}
+
+/// How many flights had landed near a visit's address when it looked; `None` where any at all has landed since.
+fn landed_near(site: &Site, visit: &Visit, landed: u64) -> Option<u64> {
+    let flights = site.cache().page_flights();
+    let near = flights.landed_near(&visit.key);
+    (flights.landed() == landed).then_some(near)
 }
 
 /// Tells layers further in what this one has seen, a request that it does not answer for itself included: a page that

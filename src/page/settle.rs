@@ -21,6 +21,7 @@ use super::policy::{self, Rules, Verdict};
 use super::pump::Pump;
 use super::reason::{Forward, Outcome, Reason};
 use super::site::Site;
+use super::staleness::{GraceRules, Terms};
 use super::visit::Visit;
 use crate::clock::Timestamp;
 use crate::headers::patch_response_headers;
@@ -30,17 +31,21 @@ use crate::headers::patch_response_headers;
 struct FromInnerCache;
 
 /// Left on a response by a layer further in that leaves the page to this one: how long it is to live, by its page timeout
-/// (MID-11) or else by its timeout for pages that say nothing themselves (MID-13).
+/// (MID-11) or else by its timeout for pages that say nothing themselves (MID-13), and what it was told beyond that.
 #[derive(Clone, Copy)]
 struct InnerTimeouts {
     page: Option<Duration>,
     site: Duration,
+    grace: GraceRules,
+    jitter: Option<f64>,
 }
 
 /// What became of the inner service's response.
 pub(super) enum Settled<B: Body> {
     Answered(Response<PageBody<B>>),
     Storing(Storing, Forward, Response<PageBody<B>>),
+    /// Its body broke off before anybody has seen any of it; not told yet.
+    Broken(Outcome, Response<PageBody<B>>),
 }
 
 /// Judges the response by its head, then reads what is ready of its body and stores it, or sends both on.
@@ -60,8 +65,8 @@ pub(super) fn settle<B: Body<Error: Send> + Send + 'static>(
         After::Store(visit, _) => visit,
         After::Pass(reason) => return pass(parts, body, reason),
         After::LeaveToOuter => {
-            let Rules { page_timeout: page, site_timeout: site, .. } = site.settings.rules;
-            parts.extensions.insert(InnerTimeouts { page, site });
+            let Rules { page_timeout: page, site_timeout: site, grace, jitter, .. } = site.settings.rules;
+            parts.extensions.insert(InnerTimeouts { page, site, grace, jitter });
             return pass(parts, body, Reason::OuterLayer);
         }
     };
@@ -83,6 +88,7 @@ fn answered<B: Body>(mut response: Response<PageBody<B>>, outcome: Outcome, site
 struct Judged {
     now: Timestamp,
     lifetime: Duration,
+    terms: Terms,
     is_public: bool,
     names: Vec<HeaderName>,
     /// The length its body must have.
@@ -100,6 +106,8 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
     let inner = parts.extensions.remove::<InnerTimeouts>();
     let page_timeout = rules.page_timeout.or(inner.and_then(|inner| inner.page));
     let site_timeout = inner.map_or(rules.site_timeout, |inner| inner.site);
+    let grace = inner.map_or(rules.grace, |inner| inner.grace.or(rules.grace));
+    let jitter = inner.and_then(|inner| inner.jitter).or(rules.jitter);
     // A HEAD of what GET streams is a stream, too, or the two would differ in their headers; else it has no body to store.
     let size = body.size_hint().exact().map(|size| if visit.is_head { 0 } else { size });
     let now = site.cache().clock().now();
@@ -126,8 +134,9 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
     {
         parts.headers.insert(CONTENT_LENGTH, length.into());
     }
+    let terms = Terms::of(&parts.headers, grace, jitter);
     patch_response_headers(&mut parts.headers, lifetime, now);
-    Ok(Judged { now, lifetime, is_public, names, expected })
+    Ok(Judged { now, lifetime, terms, is_public, names, expected })
 }
 
 /// Stores the page if its body is there, or when it has come.
@@ -140,9 +149,9 @@ fn store<B: Body<Error: Send> + Send + 'static>(
     site: &Arc<Site>,
     context: &mut Context<'_>,
 ) -> Settled<B> {
-    let Judged { now, lifetime, is_public, names, expected } = judged;
+    let Judged { now, lifetime, terms, is_public, names, expected } = judged;
     let is_head = visit.is_head;
-    let fill = Fill::new(site, visit, &parts, (now, lifetime), is_public, &names);
+    let fill = Fill::new(site, visit, &parts, (now, terms.kept_for(lifetime)), terms.grace, is_public, &names);
     let lookout = fill.lookout();
     let stored = |kept: Kept, parts, body| {
         let response = Response::from_parts(parts, body);
@@ -188,7 +197,9 @@ fn store<B: Body<Error: Send> + Send + 'static>(
         },
     };
     fill.refuse();
-    answered(Response::from_parts(parts, body), Outcome::Forwarded { why, stored: Err(reason) }, site)
+    let outcome = Outcome::Forwarded { why, stored: Err(reason) };
+    let response = Response::from_parts(parts, body);
+    if reason == Reason::Incomplete { Settled::Broken(outcome, response) } else { answered(response, outcome, site) }
 }
 
 fn length(pieces: &[Bytes]) -> u64 {
@@ -205,6 +216,9 @@ pub(super) fn mark_hit<B: Body>(response: &mut Response<PageBody<B>>, outcome: O
 
 impl Outcome {
     pub(super) fn hit(page: &Page, now: Timestamp) -> Self {
+        if now >= page.expires_at {
+            return Outcome::Stale { late: now.since(page.expires_at).as_secs() };
+        }
         Outcome::Hit { ttl: page.expires_at.since(now).as_secs() }
     }
 

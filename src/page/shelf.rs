@@ -12,6 +12,7 @@ use super::frame::Page;
 use super::head::read_head;
 use super::policy::is_fresh;
 use super::reason::Forward;
+use super::staleness::Worth;
 use super::variant::{self, Seen};
 use crate::backend::{Object, Objects};
 use crate::clock::Timestamp;
@@ -35,6 +36,13 @@ struct More {
 struct Shelved {
     page: Page,
     ready: Option<Arc<Ready>>,
+}
+
+/// That no page on a shelf is fresh for a request.
+pub(crate) struct Missed {
+    pub(crate) why: Forward,
+    /// The position of the newest stale page for it that is still of use.
+    pub(crate) stale: Option<usize>,
 }
 
 /// A head that only has to be cloned, and the body beside it.
@@ -112,7 +120,7 @@ impl Shelf {
     }
 
     /// The position of the page for a request: the newest that is fresh and was made for its like; a HEAD is answered from
-    /// a GET page first (MID-25).
+    /// a GET page first (MID-25). Where none is fresh, the stale ones are gone through in the same order.
     pub(crate) fn find(
         &self,
         is_head: bool,
@@ -120,7 +128,7 @@ impl Shelf {
         headers: &HeaderMap,
         may_answer: impl Fn(&Page) -> bool,
         now: Timestamp,
-    ) -> Result<usize, Forward> {
+    ) -> Result<usize, Missed> {
         let of_method = |is_head_page: bool| {
             self.pages().position(|page| {
                 page.is_head == is_head_page
@@ -133,23 +141,53 @@ impl Shelf {
             None if is_head => of_method(true),
             found => found,
         };
-        found.ok_or_else(|| {
-            let is_stale =
-                |page: &Page| !is_fresh(page.expires_at, now) && variant::is_for(page.variant(), seen, headers);
-            if self.pages().any(is_stale) { Forward::Stale } else { Forward::VaryMiss }
-        })
+        found.ok_or_else(|| self.miss(is_head, seen, headers, may_answer, now))
+    }
+
+    #[cold]
+    fn miss(
+        &self,
+        is_head: bool,
+        seen: Option<&Seen<'_>>,
+        headers: &HeaderMap,
+        may_answer: impl Fn(&Page) -> bool,
+        now: Timestamp,
+    ) -> Missed {
+        let is_for = |page: &Page| variant::is_for(page.variant(), seen, headers);
+        let is_stale = self.pages().any(|page| !is_fresh(page.expires_at, now) && is_for(page));
+        let of_method = |is_head_page: bool| {
+            self.pages().position(|page| {
+                page.is_head == is_head_page && page.worth(now) != Worth::Dead && is_for(page) && may_answer(page)
+            })
+        };
+        let stale = match of_method(false) {
+            None if is_head => of_method(true),
+            found => found,
+        };
+        Missed { why: if is_stale { Forward::Stale } else { Forward::VaryMiss }, stale }
+    }
+}
+
+impl Page {
+    /// What it varies on.
+    pub(crate) fn varies_on(&self) -> Vec<HeaderName> {
+        vary_together([self])
     }
 }
 
 impl Shelf {
     /// What its pages vary on, taken together.
     pub(crate) fn varies_on(&self) -> Vec<HeaderName> {
-        let mut names: Vec<HeaderName> =
-            self.pages().filter_map(|page| variant::names(page.variant())).flatten().collect();
-        names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
-        names.dedup();
-        names
+        vary_together(self.pages())
     }
+}
+
+fn vary_together<'a>(pages: impl IntoIterator<Item = &'a Page>) -> Vec<HeaderName> {
+    let names = pages.into_iter().filter_map(|page| variant::names(page.variant()));
+    let mut names: Vec<HeaderName> = names.flatten().collect();
+    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names
 }
 
 impl Object for Shelf {
@@ -162,7 +200,7 @@ impl Object for Shelf {
     }
 
     fn expires_at(&self) -> Timestamp {
-        self.pages().map(|page| page.expires_at).max().unwrap_or(Timestamp::NEVER)
+        self.pages().map(Page::dead_at).max().unwrap_or(Timestamp::NEVER)
     }
 }
 
@@ -187,6 +225,18 @@ pub(crate) fn keep_ready(
     if let Some(refined) = Shelf::of(pages) {
         objects.refine(address, object, Arc::new(refined));
     }
+}
+
+/// Takes a page away that turned out to be gone, unless it is another one by now.
+pub(crate) fn take_page_away(objects: &dyn Objects, address: &[u8], page: &Page) {
+    objects.update(address, &mut |present| {
+        let shelf = present.as_deref().and_then(as_shelf)?;
+        if !shelf.pages().any(|other| other == page) {
+            return present;
+        }
+        let others = shelf.shelved().filter(|other| other.page != *page).collect();
+        Shelf::of(others).map(|shelf| Arc::new(shelf) as Arc<dyn Object>)
+    });
 }
 
 /// Stands a page with the others of its address. It takes the place of the one for the same requests, unless that is newer
@@ -215,7 +265,7 @@ pub(crate) fn put_page(
             }
             let of_other_requests = shelf
                 .shelved()
-                .filter(|other| is_fresh(other.page.expires_at, now) && !other.page.is_for_the_same(&page));
+                .filter(|other| other.page.worth(now) != Worth::Dead && !other.page.is_for_the_same(&page));
             // Larger than the budget, the shelf would not be kept at all.
             others.extend(of_other_requests.take(most.saturating_sub(1)).take_while(|other| {
                 weight += other.weight();

@@ -1,20 +1,21 @@
 //! Pages in a byte store under textual keys: what is known of each URL, and a frame for each page.
 //! The service seeks here when the backend keeps no objects; the response future stores here.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
 
-use super::answer::is_known_to;
 use super::frame::{Frame, Page};
-use super::key::TextKeys;
+use super::head::read_head;
+use super::key::{TextKeys, vary_text};
 use super::known::Known;
-use super::policy::is_fresh;
 use super::reason::{Forward, Reason};
 use super::shelf::Ready;
 use super::site::Site;
+use super::staleness::Worth;
 use super::variant;
 use super::visit::Visit;
 use crate::backend::{Stored, flags};
@@ -23,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 
 /// A page that was found, ready to be answered.
+#[derive(Clone)]
 pub(crate) struct Found {
     pub(crate) page: Page,
     pub(crate) ready: Arc<Ready>,
@@ -33,9 +35,9 @@ pub(crate) struct Found {
 
 /// What seeking found.
 pub(crate) enum Sought {
-    /// The page.
-    Found(Box<Found>),
-    /// None; the visit goes back.
+    /// The page; the visit goes back.
+    Found(Box<Found>, Box<Visit>),
+    /// None that is fresh; the visit goes back, with a stale one that is of use yet.
     Missing(Box<Visit>, Forward),
 }
 
@@ -48,19 +50,36 @@ pub(crate) async fn seek(site: Arc<Site>, visit: Box<Visit>) -> Result<Sought, R
 /// The same, with the backend's error. Anything in it that is not ours is a miss.
 pub(crate) async fn try_seek(site: &Site, mut visit: Box<Visit>) -> Result<Sought, Error> {
     let found = find(site, &mut visit).await?;
-    Ok(match found.map(|(page, now)| (Ready::of(&page), page, now)) {
-        Ok((Some(ready), page, now)) => {
-            let is_head = visit.is_head;
-            let is_known = is_known_to(&visit.headers, &page, &ready, is_head, visit.is_tagged_further_out, now);
-            Sought::Found(Box::new(Found { page, ready: Arc::new(ready), is_head, is_known, now }))
+    let ready =
+        |(page, now): (Page, Timestamp)| Ready::of(&page).map(|ready| visit.found((page, Arc::new(ready)), now));
+    Ok(match found {
+        Ok(page) => match ready(page) {
+            Some(found) => Sought::Found(found, visit),
+            None => Sought::Missing(visit, Forward::UriMiss),
+        },
+        Err(Missed { why, stale }) => {
+            let stale = stale.and_then(ready);
+            visit.stale = stale;
+            Sought::Missing(visit, why)
         }
-        Ok((None, ..)) => Sought::Missing(visit, Forward::UriMiss),
-        Err(why) => Sought::Missing(visit, why),
     })
 }
 
-async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp), Forward>, Error> {
-    let Some(address) = &visit.text else { return Ok(Err(Forward::UriMiss)) };
+/// That no page is fresh for a visit.
+struct Missed {
+    why: Forward,
+    /// The newest stale one that is still of use.
+    stale: Option<(Page, Timestamp)>,
+}
+
+impl From<Forward> for Missed {
+    fn from(why: Forward) -> Self {
+        Missed { why, stale: None }
+    }
+}
+
+async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp), Missed>, Error> {
+    let Some(address) = &visit.text else { return Ok(Err(Forward::UriMiss.into())) };
     let keys = site.settings.scheme.text_keys(&address.parts());
     let header_key = site.cache().final_key(&keys.header())?;
 
@@ -72,7 +91,7 @@ async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp)
 
     let now = site.cache().clock().now();
     let known = answers.first_mut().and_then(Option::take).as_ref().and_then(Known::read);
-    let Some(known) = known else { return Ok(Err(Forward::UriMiss)) };
+    let Some(known) = known else { return Ok(Err(Forward::UriMiss.into())) };
     visit.varies_on = known.names();
     let mut wanted: Vec<String> = Vec::new();
     for vary in known.living(now) {
@@ -83,7 +102,7 @@ async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp)
         add_new(&mut wanted, keys);
     }
     if wanted.is_empty() {
-        return Ok(Err(Forward::Stale));
+        return Ok(Err(Forward::Stale.into()));
     }
     let mut stored = Vec::new();
     let mut unasked = Vec::new();
@@ -108,12 +127,18 @@ async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp)
     // The newest first, as on a shelf; a HEAD is answered from a GET page before its own.
     frames.sort_by_key(|frame| (frame.page.is_head, std::cmp::Reverse(frame.page.stored_at)));
     let is_there = !frames.is_empty();
-    let page = frames.into_iter().map(|frame| frame.page).find(|page| {
-        is_fresh(page.expires_at, now)
-            && (visit.is_head || !page.is_head)
-            && (page.is_public || !visit.has_authorization)
-    });
-    Ok(page.map(|page| (page, now)).ok_or(if is_there { Forward::Stale } else { Forward::VaryMiss }))
+    let mut stale = None;
+    for page in frames.into_iter().map(|frame| frame.page) {
+        if (!visit.is_head && page.is_head) || (!page.is_public && visit.has_authorization) {
+            continue;
+        }
+        match page.worth(now) {
+            Worth::Fresh => return Ok(Ok((page, now))),
+            Worth::WhileRevalidate | Worth::IfError => stale = stale.or(Some((page, now))),
+            Worth::Dead => {}
+        }
+    }
+    Ok(Err(Missed { why: if is_there { Forward::Stale } else { Forward::VaryMiss }, stale }))
 }
 
 /// The keys of the pages with that `Vary` that can answer the visit: a HEAD is answered from a GET page too.
@@ -171,17 +196,36 @@ async fn try_store(site: &Site, visit: Visit, vary: Option<String>, page: Page) 
     // one; or others stored beside it, whose lists must not be lost.
     let known = backend.get(&header_key).await?.as_ref().and_then(Known::read).unwrap_or_default();
     site.likely.note(vary.as_deref());
-    let known = known.with(vary, page.expires_at, now);
-    let page_ttl = ttl(page.expires_at, now);
-    let list_ttl = ttl(known.expires_at(), now);
+    let known = known.with(vary, page.dead_at(), now);
+    let page_ttl = ttl(page.dead_at(), now);
+    let list_ttl = ttl(known.dead_at(), now);
     let generation = known.generation.unwrap_or_default();
     let frame = Frame { generation, address: Bytes::copy_from_slice(&visit.key), page }.write();
     backend.set(&page_key, Stored { data: frame, flags: flags::PAGE }, page_ttl).await?;
     backend.set(&header_key, known.write(), list_ttl).await
 }
 
-fn ttl(expires_at: Timestamp, now: Timestamp) -> Option<Duration> {
-    Some(expires_at.since(now))
+/// Takes away the page that a visit has found, as it turned out to be gone. Whatever was stored in its place meanwhile goes
+/// with it: that is a miss, and no worse.
+pub(crate) fn take_away(
+    site: &Arc<Site>,
+    visit: &Visit,
+    page: &Page,
+) -> Option<impl Future<Output = ()> + Send + use<>> {
+    let (address, head) = (visit.text.as_ref()?, read_head(&page.head())?);
+    let keys = site.settings.scheme.text_keys(&address.parts());
+    let names = site.settings.scheme.header_names(vary_text(&head).as_deref(), visit.has_language);
+    let method = if page.is_head { Method::HEAD } else { Method::GET };
+    let key = site.cache().final_key(&keys.page(&method, &names, &visit.headers)).ok()?;
+    let site = Arc::clone(site);
+    Some(async move {
+        let taken = site.cache().backend().delete(&key).await;
+        let _ = told(&site, taken, Trouble::Storing, "could not take a page away");
+    })
+}
+
+fn ttl(dead_at: Timestamp, now: Timestamp) -> Option<Duration> {
+    Some(dead_at.since(now))
 }
 
 /// Tells what went wrong, if it is news: one outage fails thousands of requests. The key, which most errors name, is told

@@ -1,9 +1,15 @@
 //! What of a request has to outlive it: the handler takes the request, the response is stored by what it was.
 //! The service takes it down on a miss, the response future and the stores read it.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, Method, Request, header};
 
 use super::address::{Address, AddressBytes, OwnedAddress};
+use super::answer::is_known_to;
+use super::frame::Page;
+use super::shelf::Ready;
+use super::text_store::Found;
 use super::variant::Seen;
 use crate::cache::Lead;
 use crate::clock::Timestamp;
@@ -29,6 +35,12 @@ pub(crate) struct Visit {
     pub(crate) varies_on: Vec<HeaderName>,
     /// It runs the handler, and tells those who wait what came of it.
     pub(crate) lead: Option<Lead>,
+    /// What there is for it until something better comes: a stale page that is of use yet, or one that is due.
+    pub(crate) stale: Option<Box<Found>>,
+    /// It makes that page anew, and nobody gets its answer.
+    pub(crate) is_refresh: bool,
+    /// When the handler was asked.
+    pub(crate) asked_at: Option<Timestamp>,
 }
 
 impl Visit {
@@ -45,7 +57,16 @@ impl Visit {
             text: None,
             varies_on: Vec::new(),
             lead: None,
+            stale: None,
+            is_refresh: false,
+            asked_at: None,
         }
+    }
+
+    /// A page for it, as it is to be answered.
+    pub(crate) fn found(&self, (page, ready): (Page, Arc<Ready>), now: Timestamp) -> Box<Found> {
+        let is_known = is_known_to(&self.headers, &page, &ready, self.is_head, self.is_tagged_further_out, now);
+        Box::new(Found { page, ready, is_head: self.is_head, is_known, now })
     }
 
     pub(super) fn with(mut self: Box<Self>, lead: Lead) -> Box<Self> {
@@ -55,7 +76,11 @@ impl Visit {
 
     /// What came is not stored: others need not wait for it.
     pub(super) fn refuse(self: Box<Self>, now: Timestamp) {
-        if let Some(lead) = self.lead {
+        let Some(lead) = self.lead else { return };
+        // There is one refresh at a time anyway, and the next one may bring a page.
+        if self.is_refresh {
+            lead.fail();
+        } else {
             lead.refuse(now);
         }
     }

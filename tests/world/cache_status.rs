@@ -9,6 +9,7 @@ pub struct CacheStatus {
     pub cache: String,
     pub is_hit: bool,
     pub fwd: Option<String>,
+    pub fwd_status: Option<i64>,
     pub is_stored: bool,
     /// It waited for what another request brought.
     pub is_collapsed: bool,
@@ -47,6 +48,10 @@ impl CacheStatus {
                     let known = ["bypass", "method", "uri-miss", "vary-miss", "miss", "request", "stale", "partial"];
                     assert!(known.contains(&value), "{value:?} is no fwd of RFC 9211: {member:?}");
                     status.fwd = Some(value.to_owned());
+                }
+                ("fwd-status", Some(value)) => {
+                    assert!(value.len() == 3, "{value:?} is no status: {member:?}");
+                    status.fwd_status = Some(value.parse().unwrap());
                 }
                 ("ttl", Some(value)) => {
                     assert!(value.len() <= 15, "an integer has at most 15 digits: {member:?}");

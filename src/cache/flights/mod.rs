@@ -76,6 +76,8 @@ pub(crate) enum End {
     Landed,
     /// Its answer was not for others, or none came: run alone.
     Refused,
+    /// The handler failed: run alone, or make do with what there is.
+    Failed,
     /// Its leader left without a word: somebody else may lead.
     Dropped,
     /// Its page was deleted meanwhile: look again, and wait for it no longer.
@@ -91,11 +93,12 @@ impl End {
             End::Refused => 2,
             End::Dropped => 3,
             End::Cut => 4,
+            End::Failed => 5,
         }
     }
 
     fn of_byte(byte: u8) -> Option<Self> {
-        [End::Landed, End::Refused, End::Dropped, End::Cut].into_iter().find(|end| end.to_byte() == byte)
+        [End::Landed, End::Refused, End::Dropped, End::Cut, End::Failed].into_iter().find(|end| end.to_byte() == byte)
     }
 }
 
@@ -124,6 +127,18 @@ impl Flights {
     /// Whether there is a runtime in which one can wait.
     pub(crate) fn can_wait(&self) -> bool {
         !self.has_no_timers.load(Ordering::Relaxed) && Handle::try_current().is_ok()
+    }
+
+    /// Ends a wait at `deadline`; `None` where nothing can.
+    ///
+    /// A runtime may have no timers, which tokio tells in no other way. One that has none is told to enable them, once,
+    /// in tokio's words, and its requests do without waiting; they do not fail.
+    pub(crate) fn alarm(&self, deadline: Instant) -> Option<Sleep> {
+        let alarm = catch_unwind(|| sleep_until(deadline)).ok();
+        if alarm.is_none() {
+            self.has_no_timers.store(true, Ordering::Relaxed);
+        }
+        alarm
     }
 
     /// Leads the flight of `key`, or waits for it where at most `most_waiters` do.
@@ -231,6 +246,11 @@ impl Lead {
         self.end(End::Refused);
     }
 
+    /// The handler failed, or answered with an error.
+    pub(crate) fn report_failure(mut self) {
+        self.end(End::Failed);
+    }
+
     /// No answer came, or it could not be stored, this time.
     pub(crate) fn fail(mut self) {
         self.end(End::Refused);
@@ -274,23 +294,13 @@ pub(crate) struct Seat {
 impl Seat {
     /// Waits for the end of the flight; `None` where that does not come until the deadline. Cancel-safe.
     pub(crate) async fn ended(&self, deadline: Instant) -> Option<End> {
-        let mut alarm = pin!(self.alarm(deadline)?);
+        let mut alarm = pin!(self.flights.alarm(deadline)?);
         let mut ended = pin!(self.end());
         poll_fn(|context| match ended.as_mut().poll(context) {
             Poll::Ready(end) => Poll::Ready(Some(end)),
             Poll::Pending => alarm.as_mut().poll(context).map(|()| None),
         })
         .await
-    }
-
-    /// A runtime may have no timers, which tokio tells in no other way. One that has none is told to enable them, once,
-    /// in tokio's words, and its requests do without waiting; they do not fail.
-    fn alarm(&self, deadline: Instant) -> Option<Sleep> {
-        let alarm = catch_unwind(|| sleep_until(deadline)).ok();
-        if alarm.is_none() {
-            self.flights.has_no_timers.store(true, Ordering::Relaxed);
-        }
-        alarm
     }
 
     async fn end(&self) -> End {

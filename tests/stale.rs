@@ -1,0 +1,16 @@
+//! Pages whose time is up, and pages whose time is nearly up: on memory and on a store that answers later. The same tests
+//! run on every other store in `tests/every_store.rs`.
+
+#[path = "stale/alone.rs"]
+mod alone;
+#[path = "world/in_process.rs"]
+mod chosen;
+#[path = "stale/early.rs"]
+mod early;
+#[path = "stale/errors.rs"]
+mod errors;
+#[path = "stale/gate.rs"]
+mod gate;
+#[path = "stale/revalidate.rs"]
+mod revalidate;
+mod world;
