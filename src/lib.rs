@@ -78,7 +78,7 @@ pub use headers::{
 };
 pub use locale::{Language, LocaleLayer, TimeZone, TimeZoneLayer};
 pub use page::{
-    CacheLayer, CacheService, Forwarded, KeyScheme, PageKeys, PageUrl, Pages, Reason, StoredPage, cache_page,
+    CacheLayer, CacheService, Forwarded, KeyScheme, PageKeys, PageUrl, Pages, Reason, StoredPage, Tags, cache_page,
 };
 
 /// The README's examples are tests; some of them need axum, or a store.

@@ -43,5 +43,7 @@ mod revalidate;
 mod rewritten;
 #[path = "pages/socket.rs"]
 mod socket;
+#[path = "pages/tags.rs"]
+mod tags;
 #[path = "safety/variants.rs"]
 mod variants;

@@ -22,3 +22,7 @@ mod readiness;
 mod reasons;
 #[path = "pages/socket.rs"]
 mod socket;
+#[path = "pages/stamps.rs"]
+mod stamps;
+#[path = "pages/tags.rs"]
+mod tags;

@@ -201,7 +201,9 @@ impl Memcached {
 /// Bytes and flags as they are sent.
 fn sent(stored: Stored) -> (Bytes, u32) {
     match stored.flags {
-        flags::BYTES | flags::TEXT | flags::INTEGER | flags::PAGE | flags::HEADER_LISTS => (stored.data, stored.flags),
+        flags::BYTES | flags::TEXT | flags::INTEGER | flags::PAGE | flags::HEADER_LISTS | flags::STAMP => {
+            (stored.data, stored.flags)
+        }
         _ => (envelope::seal(&stored), SEALED),
     }
 }

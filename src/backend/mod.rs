@@ -64,6 +64,8 @@ pub mod flags {
     pub const PAGE: u32 = 64 + 1;
     /// What is known of a URL: the header lists its pages vary on. As a [`PAGE`], a miss to every Django.
     pub const HEADER_LISTS: u32 = 128 + 1;
+    /// A stamp: what holds as long as it stays where it is. As a [`PAGE`], a miss to every Django.
+    pub const STAMP: u32 = 256 + 1;
 }
 
 /// The longest final key that every backend can take, in characters (KEY-7).
@@ -217,8 +219,24 @@ pub trait Objects: Send + Sync {
     /// otherwise leaves everything as it is.
     fn refine(&self, key: &[u8], present: &Arc<dyn Object>, better: Arc<dyn Object>);
 
-    /// Removes; says whether something was there.
+    /// Removes; says whether something was there. Whatever is under way for the key at that time is gone, too
+    /// ([`Objects::is_gone_since`]).
     fn remove(&self, key: &[u8]) -> bool;
+
+    /// How many purges there were so far: removals, clearances, and those by name. Whoever is about to make a value takes it
+    /// down before; with it the store can tell what came before what.
+    fn purges(&self) -> u64;
+
+    /// Purges a name: a text of the caller's that objects can have in common, and that no object lies under.
+    fn purge(&self, name: &[u8]);
+
+    /// Whether the name was purged when there had been so many purges already. It may say so of a name that was not, as it
+    /// need not remember every name; what was purged it never says otherwise of.
+    fn is_purged_since(&self, name: &[u8], purges: u64) -> bool;
+
+    /// Whether the key was removed, or the store cleared, when there had been so many purges already: then a value that was
+    /// begun at that time must not be kept under it. To be asked within [`Objects::update`]; else a removal may come in between.
+    fn is_gone_since(&self, key: &[u8], purges: u64) -> bool;
 }
 
 /// An error of a backend, with what it said.

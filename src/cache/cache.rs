@@ -496,7 +496,12 @@ impl Cache {
     /// the store goes, whoever put it there (LOW-17).
     ///
     /// Django empties the whole store even with a prefix.
+    ///
+    /// Pages whose handlers are running are not stored afterwards, of this version of the cache; in memory, of none.
     pub async fn clear(&self) -> Result<(), Error> {
+        if self.backend().objects().is_none() {
+            self.forget_counters().await?;
+        }
         if self.settings.key_prefix.is_empty() || self.settings.key_function.is_some() {
             return self.backend().clear("").await;
         }

@@ -48,7 +48,7 @@ pub(super) fn board_at_once(
 pub(super) async fn seek_and_board(site: Arc<Site>, visit: Box<Visit>) -> Result<Boarded, Reason> {
     let landed = site.cache().page_flights().landed_near(&visit.key);
     match text_store::seek(Arc::clone(&site), visit).await? {
-        Sought::Found(found, mut visit) if site.is_due_early(&found.page, found.now) => {
+        Sought::Found(found, mut visit) if visit.is_due => {
             visit.stale = Some(found.clone());
             Ok(Boarded::ToRefresh(found, visit, Forward::Stale, landed))
         }

@@ -19,10 +19,11 @@ use super::reason::Reason;
 use super::shelf::put_page;
 use super::site::Site;
 use super::staleness::{Grace, cost};
+use super::tags::Tagged;
 use super::text_store;
 use super::variant::write_variant;
 use super::visit::Visit;
-use crate::cache::{Lead, Lookout};
+use crate::cache::{Lead, Lookout, TagName};
 use crate::clock::Timestamp;
 
 pub(super) type Storing = Pin<Box<dyn Future<Output = Result<(), Reason>> + Send>>;
@@ -37,6 +38,7 @@ pub(super) struct Fill {
     facts: PageFacts,
     /// The text of the response's `Vary`, for textual keys.
     vary: Option<String>,
+    tags: Vec<TagName>,
     /// Variant and head, as a page holds them.
     prefix: Vec<u8>,
     variant: usize,
@@ -58,10 +60,10 @@ impl Fill {
         site: &Arc<Site>,
         mut visit: Box<Visit>,
         parts: &Parts,
-        (now, lifetime): (Timestamp, Duration),
-        grace: Grace,
+        (now, lifetime, grace): (Timestamp, Duration, Grace),
         is_public: bool,
         names: &[HeaderName],
+        tags: Vec<TagName>,
     ) -> Self {
         let mut prefix = Vec::new();
         if let Some(seen) = &visit.seen {
@@ -81,9 +83,10 @@ impl Fill {
             is_public,
             grace,
             cost: 0,
+            tagged: None,
         };
         let (site, lead) = (Arc::clone(site), visit.lead.take());
-        Fill { site, facts, vary: vary_text(&parts.headers), prefix, variant, lead, visit }
+        Fill { site, facts, vary: vary_text(&parts.headers), tags, prefix, variant, lead, visit }
     }
 
     /// Sees whether anybody waits for the page; `None` where nobody can.
@@ -102,6 +105,11 @@ impl Fill {
     pub(super) fn keep(mut self, body: Vec<Bytes>, wanted: usize) -> (Kept, Bytes) {
         let now = self.facts.stored_at;
         self.facts.cost = self.visit.asked_at.map_or(0, |asked_at| cost(asked_at, self.site.cache().clock().now()));
+        let begun = self.visit.begun.purges_in_memory;
+        if !self.tags.is_empty() && self.site.cache().backend().objects().is_some() {
+            let names = std::mem::take(&mut self.tags).into();
+            self.facts.tagged = Some(Box::new(Tagged { begun, names }));
+        }
         let lead = self.lead.take();
         let size: usize = body.iter().map(Bytes::len).sum();
         // A small body that came in one piece is there already, as is one that lies in the program; to share the page's
@@ -123,15 +131,14 @@ impl Fill {
             Some(objects) => {
                 let (key, most) = (&self.visit.key, self.site.settings.most_variants);
                 let room = self.site.cache().backend().largest_value().saturating_sub(key.len());
-                let is_kept = put_page(objects, key, page, most, room, now);
-                let stored = if is_kept { Ok(()) } else { Err(Reason::TooLarge) };
+                let stored = put_page(objects, key, page, begun, most, room, now);
                 end(lead, stored, now);
                 Kept::Done(stored)
             }
             None => Kept::Pending(Box::pin(async move {
                 let site = Arc::clone(&self.site);
                 let turn = site.cache().page_flights().turn_to_store(&self.visit.key).await;
-                let stored = text_store::store(self.site, self.visit, self.vary, page).await;
+                let stored = text_store::store(self.site, self.visit, self.vary, self.tags, page).await;
                 drop(turn);
                 end(lead, stored, now);
                 stored
@@ -169,6 +176,8 @@ fn end(lead: Option<Lead>, stored: Result<(), Reason>, now: Timestamp) {
     match stored {
         Ok(()) => lead.land(),
         Err(Reason::Backend) => lead.fail(),
+        // Somebody who waits makes it anew.
+        Err(Reason::Purged) => drop(lead),
         Err(_) => lead.refuse(now),
     }
 }

@@ -6,6 +6,9 @@ use http::StatusCode;
 
 use super::pieces::Pieces;
 use super::staleness::Grace;
+use super::tags::Tagged;
+use crate::cache::TagName;
+use crate::cache::stamps::Stamp;
 use crate::clock::Timestamp;
 
 /// A page as it was stored.
@@ -24,6 +27,8 @@ pub(crate) struct Page {
     pub(crate) grace: Grace,
     /// Milliseconds that it took to make it.
     pub(crate) cost: u32,
+    /// Its tags, where it lies in this process's memory and has some.
+    pub(crate) tagged: Option<Box<Tagged>>,
     variant: u32,
     head: u32,
     buffer: Bytes,
@@ -39,6 +44,7 @@ pub(crate) struct PageFacts {
     pub(crate) is_public: bool,
     pub(crate) grace: Grace,
     pub(crate) cost: u32,
+    pub(crate) tagged: Option<Box<Tagged>>,
 }
 
 impl Page {
@@ -61,6 +67,7 @@ impl Page {
             is_public: facts.is_public,
             grace: facts.grace,
             cost: facts.cost,
+            tagged: facts.tagged,
             variant,
             head,
             buffer: buffer.into(),
@@ -82,9 +89,9 @@ impl Page {
         self.buffer.slice(self.body_start()..)
     }
 
-    /// Bytes of variant, head and body.
+    /// Bytes of variant, head, body and tags.
     pub(crate) fn size(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.tagged.as_ref().map_or(0, |tagged| tagged.size())
     }
 
     /// Whether it answers the same requests of its address as `other` does.
@@ -107,10 +114,15 @@ impl Page {
     }
 }
 
-/// A page as a byte store has it: with the address it belongs to and the generation of the list that knows it.
+/// A page as a byte store has it: with the address it belongs to, the generation of the list that knows it, and the stamps
+/// that must be in their places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) generation: u64,
+    /// The stamp of its URL.
+    pub(crate) stamp: Stamp,
+    /// The stamps of its tags.
+    pub(crate) tags: Vec<(TagName, Stamp)>,
     pub(crate) address: Bytes,
     pub(crate) page: Page,
 }
@@ -121,12 +133,15 @@ const VERSION: u8 = 3;
 const CHECKED_FROM: usize = MAGIC.len() + 1 + 4;
 const HEAD_BIT: u8 = 1;
 const PUBLIC_BIT: u8 = 2;
+/// Bytes of a tag's name and stamp.
+const TAG: usize = 16 + 8;
 
 impl Frame {
     /// The bytes of a frame.
     pub(crate) fn write(&self) -> Bytes {
         let page = &self.page;
-        let mut out = Vec::with_capacity(CHECKED_FROM + 63 + self.address.len() + page.buffer.len());
+        let mut out =
+            Vec::with_capacity(CHECKED_FROM + 73 + TAG * self.tags.len() + self.address.len() + page.buffer.len());
         out.put_slice(&MAGIC);
         out.put_u8(VERSION);
         out.put_u32_le(0);
@@ -143,6 +158,12 @@ impl Frame {
         out.put_u32_le(page.grace.while_revalidate);
         out.put_u32_le(page.grace.if_error);
         out.put_u32_le(page.cost);
+        out.put_u64_le(self.stamp.number());
+        out.put_u16_le(self.tags.len() as u16);
+        for (name, stamp) in &self.tags {
+            out.put_slice(name.as_bytes());
+            out.put_u64_le(stamp.number());
+        }
         out.put_slice(&self.address);
         out.put_slice(&page.buffer);
         let checksum = crc32fast::hash(&out[CHECKED_FROM..]);
@@ -174,6 +195,8 @@ impl Frame {
             if_error: u32::from_le_bytes(pieces.array()?),
         };
         let cost = u32::from_le_bytes(pieces.array()?);
+        let stamp = Stamp::from_number(u64::from_le_bytes(pieces.array()?));
+        let tags = (0..u16::from_le_bytes(pieces.array()?)).map(|_| read_tag(&mut pieces)).collect::<Option<_>>()?;
         let start = pieces.position();
         pieces.take(address)?;
         let buffer = pieces.position();
@@ -184,6 +207,8 @@ impl Frame {
         }
         Some(Frame {
             generation,
+            stamp,
+            tags,
             address: bytes.slice(start..buffer),
             page: Page {
                 stored_at,
@@ -194,12 +219,18 @@ impl Frame {
                 is_public: bits & PUBLIC_BIT != 0,
                 grace,
                 cost,
+                tagged: None,
                 variant,
                 head,
                 buffer: bytes.slice(buffer..),
             },
         })
     }
+}
+
+fn read_tag(pieces: &mut Pieces<'_>) -> Option<(TagName, Stamp)> {
+    let name = TagName::from_bytes(pieces.array()?);
+    Some((name, Stamp::from_number(u64::from_le_bytes(pieces.array()?))))
 }
 
 #[cfg(test)]
@@ -228,12 +259,14 @@ mod tests {
             is_public: true,
             grace: Grace { while_revalidate: 30, if_error: 86_400 },
             cost: 250,
+            tagged: None,
         };
         Page::new(facts, &prefix, variant, vec![Bytes::copy_from_slice(body)]).unwrap()
     }
 
     fn frame(page: Page) -> Frame {
-        Frame { generation: 42, address: Bytes::from_static(b"an address"), page }
+        let tags = [1, 2].map(|tag| (TagName::from_bytes([tag; 16]), Stamp::from_number(u64::from(tag)))).to_vec();
+        Frame { generation: 42, stamp: Stamp::from_number(7), tags, address: Bytes::from_static(b"an address"), page }
     }
 
     #[test]

@@ -43,6 +43,17 @@ impl TextKeys {
         format!("views.decorators.cache.cache_header.{prefix}.{url}{suffix}")
     }
 
+    /// The key of the stamp that the pages of the URL bear.
+    pub(crate) fn stamp(&self) -> String {
+        let TextKeys { prefix, url, suffix, .. } = self;
+        format!("larder.page.{prefix}.{url}{suffix}")
+    }
+
+    /// The digest of the URL, in hexadecimal digits.
+    pub(crate) fn url_digest(&self) -> &str {
+        &self.url
+    }
+
     /// The key of one page of that URL. `names` are what [`KeyScheme::header_names`] made of its `Vary`.
     pub(crate) fn page(&self, method: &Method, names: &[String], request_headers: &HeaderMap) -> String {
         let TextKeys { scheme, prefix, url, suffix } = self;

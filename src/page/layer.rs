@@ -14,6 +14,7 @@ use super::policy::{self, Rules};
 use super::service::CacheService;
 use super::site::{Crowd, Settings, Site};
 use super::staleness::{GraceRules, whole_seconds};
+use super::tags::Tags;
 use crate::cache::{Cache, Timeout};
 use crate::locale::{Language, TimeZone};
 
@@ -73,6 +74,7 @@ impl CacheLayer {
                 early_refresh: None,
             },
             most_variants: 64,
+            tags: Tags::default(),
             crowd: Crowd::default(),
             status_name: None,
         };
@@ -185,6 +187,28 @@ impl CacheLayer {
     /// The largest number of variants of one URL that are kept; 64 unless set. Beyond it the oldest goes.
     pub fn most_variants(mut self, variants: usize) -> Self {
         self.settings_mut().most_variants = variants.max(1);
+        self
+    }
+
+    /// Tags for every page of this layer, beside those that its handler names; see [`Tags`] for how many there can be. Said
+    /// again, it adds.
+    ///
+    /// ```
+    /// use axum::{Router, routing::get};
+    /// use larder::{Cache, CacheLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), larder::Error> {
+    /// let cache = Cache::memory();
+    /// let blog: Router = Router::new()
+    ///     .route("/blog", get(|| async { "posts" }))
+    ///     .layer(CacheLayer::per_site().cache(&cache).tags(["blog"]));
+    /// // ... when the design of the blog changes:
+    /// cache.purge_tag("blog").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn tags(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let settings = self.settings_mut();
+        settings.tags = tags.into_iter().fold(std::mem::take(&mut settings.tags), Tags::and);
         self
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName};
 use super::answer::is_known_to;
 use super::frame::Page;
 use super::reason::{Forward, Reason};
-use super::shelf::{Missed, Ready, as_shelf, keep_ready};
+use super::shelf::{Missed, Ready, as_shelf, is_purged, keep_ready};
 use super::site::Site;
 use super::text_store::{self, Found, Sought};
 use super::variant::Seen;
@@ -42,7 +42,7 @@ pub(super) fn look(
     now: Timestamp,
     hit: &mut dyn FnMut(&Page, &Arc<Ready>),
 ) -> Result<(), Missing> {
-    let may_answer = |page: &Page| page.is_public || !asked.has_authorization;
+    let may_answer = |page: &Page| (page.is_public || !asked.has_authorization) && !is_purged(page, objects);
     let mut found = Err(Missing { why: Forward::UriMiss, varies_on: Vec::new(), stale: None });
     let mut made_ready = None;
     objects.look(key, &mut |object| {
@@ -50,6 +50,8 @@ pub(super) fn look(
         let position = match shelf.find(asked.is_head, Some(asked.seen), asked.headers, may_answer, now) {
             Ok(position) => position,
             Err(Missed { why, stale }) => {
+                let is_purged = why == Forward::VaryMiss && shelf.has_purged(objects);
+                let why = if is_purged { Forward::Stale } else { why };
                 let stale = stale.and_then(|position| {
                     let (page, ready) = shelf.at(position);
                     let ready = ready.cloned().or_else(|| {
@@ -85,6 +87,7 @@ pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Resul
         return text_store::seek(Arc::clone(site), visit).await;
     };
     let Some(seen) = &visit.seen else { return Ok(Sought::Missing(visit, Forward::UriMiss)) };
+    let begun = objects.purges();
     let now = site.cache().clock().now();
     let is_head = visit.is_head;
     let asked = Asked { is_head, has_authorization: visit.has_authorization, seen, headers: &visit.headers };
@@ -98,6 +101,7 @@ pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Resul
         (Ok(()), Some(found)) => Sought::Found(found, visit),
         (Ok(()), None) => Sought::Missing(visit, Forward::UriMiss),
         (Err(missing), _) => {
+            visit.begun.purges_in_memory = begun;
             visit.varies_on = missing.varies_on;
             visit.stale = missing.stale.map(|stale| visit.found(stale, now));
             Sought::Missing(visit, missing.why)

@@ -14,7 +14,7 @@ use super::facts::RequestFacts;
 use super::frame::Page;
 use super::key::{PageKeys, vary_text};
 use super::reason::Reason;
-use super::shelf::{Ready, as_shelf};
+use super::shelf::{Ready, as_shelf, is_purged};
 use super::site::Site;
 use super::staleness::Worth;
 use super::text_store::{self, Sought};
@@ -179,8 +179,9 @@ impl Pages {
     /// Deletes what is stored for a URL, in all its variants; the next request runs the handler. Says whether anything
     /// was there. A page in another language or time zone is another page.
     ///
-    /// A handler that is running meanwhile stores its page when it is done: what it has read by then may be older than the
-    /// deletion.
+    /// A handler that is running meanwhile answers its visitor, and its page is not kept: what it has read by then may be
+    /// older than the deletion. So delete after what the page shows has changed: a page that is begun then is a new one. It
+    /// holds for every process that shares the store.
     ///
     /// # Errors
     /// [`Error::Url`] if the URL cannot be parsed or its host cannot be believed; what the backend says otherwise.
@@ -191,10 +192,7 @@ impl Pages {
         let bytes = address.to_bytes(self.site.cache().scope());
         let was_there = match backend.objects() {
             Some(objects) => objects.remove(&bytes),
-            None => {
-                let key = self.site.cache().final_key(&self.site.settings.scheme.text_keys(&address).header())?;
-                backend.delete(&key).await?
-            }
+            None => text_store::delete(&self.site, &address).await?,
         };
         self.site.cache().page_flights().cut(&bytes);
         Ok(was_there)
@@ -218,14 +216,14 @@ impl Pages {
             let mut visit = Visit::new(&request, &address, key);
             visit.text = Some(address.to_owned());
             visit.seen = None;
-            return Ok(match text_store::try_seek(&self.site, Box::new(visit)).await? {
+            return Ok(match text_store::try_seek(&self.site, Box::new(visit), false).await? {
                 Sought::Found(found, _) => Some(StoredPage::of(&found.page, &found.ready)),
                 Sought::Missing(visit, _) => visit.stale.as_ref().and_then(|stale| usable(&stale.page)),
             });
         };
         let now = clock.now();
         let has_authorization = request.headers().contains_key(AUTHORIZATION);
-        let may_answer = |page: &Page| page.is_public || !has_authorization;
+        let may_answer = |page: &Page| (page.is_public || !has_authorization) && !is_purged(page, objects);
         let object = objects.get(&key);
         Ok(object.as_deref().and_then(as_shelf).and_then(|shelf| {
             let found = shelf.find(false, None, request.headers(), may_answer, now);

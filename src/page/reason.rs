@@ -49,6 +49,10 @@ pub enum Reason {
     InnerHit,
     /// A layer further out has the same place for its pages, so that this one is its to keep or not (MID-33).
     OuterLayer,
+    /// It has more tags, or a longer one, than a page may have.
+    Tags,
+    /// The page or one of its tags was purged while the handler ran, or it could not be told that none was (safety rule 20).
+    Purged,
     /// The handler answered with an error of the service.
     Handler,
     /// The backend failed or refused; a miss (LIM-11).
@@ -79,6 +83,8 @@ impl Reason {
             Reason::Trailers => "trailers",
             Reason::InnerHit => "inner-hit",
             Reason::OuterLayer => "outer-layer",
+            Reason::Tags => "tags",
+            Reason::Purged => "purged",
             Reason::Handler => "handler",
             Reason::Backend => "backend",
         }

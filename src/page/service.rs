@@ -145,6 +145,7 @@ where
         if let Some((response, outcome)) = answered {
             if let Some(due) = due {
                 let mut visit = Box::new(Visit::new(&request, &address, key));
+                visit.begun.purges_in_memory = objects.purges();
                 visit.varies_on = due.0.varies_on();
                 visit.stale = Some(visit.found(due, now));
                 mark(site, &mut request);
@@ -154,6 +155,7 @@ where
             return ResponseFuture::answered(response, outcome, site, is_nested);
         }
         let mut visit = Box::new(Visit::new(&request, &address, key));
+        visit.begun.purges_in_memory = objects.purges();
         let why = looked.map_or_else(
             |missing| {
                 visit.varies_on = missing.varies_on;

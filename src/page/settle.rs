@@ -22,7 +22,9 @@ use super::pump::Pump;
 use super::reason::{Forward, Outcome, Reason};
 use super::site::Site;
 use super::staleness::{GraceRules, Terms};
+use super::tags::Tags;
 use super::visit::Visit;
+use crate::cache::TagName;
 use crate::clock::Timestamp;
 use crate::headers::patch_response_headers;
 
@@ -57,6 +59,8 @@ pub(super) fn settle<B: Body<Error: Send> + Send + 'static>(
 ) -> Settled<B> {
     let why = after.why();
     let (mut parts, body) = response.into_parts();
+    // Whoever keeps the page: layers further out read them, too.
+    site.settings.tags.add_to(&mut parts.extensions);
     let pass = |parts, body, reason| {
         let outcome = Outcome::Forwarded { why, stored: Err(reason) };
         answered(Response::from_parts(parts, PageBody::passed(body)), outcome, site)
@@ -93,6 +97,7 @@ struct Judged {
     names: Vec<HeaderName>,
     /// The length its body must have.
     expected: Option<u64>,
+    tags: Vec<TagName>,
 }
 
 /// Whether the head says that the page may be stored. What is, or would be but for its lifetime, gets its headers
@@ -126,6 +131,7 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
         }
         Verdict::Store { lifetime, is_public, names } => (lifetime, is_public, names),
     };
+    let tags = Tags::names(&parts.extensions, site.cache())?;
     // The body that came with a HEAD, if there is one, is what a GET would have: servers strip it and keep its length.
     let said = if visit.is_head { body.size_hint().exact().filter(|said| *said > 0) } else { size };
     let expected = policy::expected_length(&parts.headers, said)?;
@@ -136,7 +142,7 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
     }
     let terms = Terms::of(&parts.headers, grace, jitter);
     patch_response_headers(&mut parts.headers, lifetime, now);
-    Ok(Judged { now, lifetime, terms, is_public, names, expected })
+    Ok(Judged { now, lifetime, terms, is_public, names, expected, tags })
 }
 
 /// Stores the page if its body is there, or when it has come.
@@ -149,9 +155,10 @@ fn store<B: Body<Error: Send> + Send + 'static>(
     site: &Arc<Site>,
     context: &mut Context<'_>,
 ) -> Settled<B> {
-    let Judged { now, lifetime, terms, is_public, names, expected } = judged;
+    let Judged { now, lifetime, terms, is_public, names, expected, tags } = judged;
     let is_head = visit.is_head;
-    let fill = Fill::new(site, visit, &parts, (now, terms.kept_for(lifetime)), terms.grace, is_public, &names);
+    let times = (now, terms.kept_for(lifetime), terms.grace);
+    let fill = Fill::new(site, visit, &parts, times, is_public, &names, tags);
     let lookout = fill.lookout();
     let stored = |kept: Kept, parts, body| {
         let response = Response::from_parts(parts, body);

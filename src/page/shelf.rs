@@ -11,7 +11,7 @@ use http::header::{AGE, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use super::frame::Page;
 use super::head::read_head;
 use super::policy::is_fresh;
-use super::reason::Forward;
+use super::reason::{Forward, Reason};
 use super::staleness::Worth;
 use super::variant::{self, Seen};
 use crate::backend::{Object, Objects};
@@ -119,6 +119,11 @@ impl Shelf {
         pages.map(|(position, page)| Shelved { page: page.clone(), ready: self.at(position).1.cloned() })
     }
 
+    /// Whether one of the pages has a tag that was purged.
+    pub(crate) fn has_purged(&self, objects: &dyn Objects) -> bool {
+        self.pages().any(|page| is_purged(page, objects))
+    }
+
     /// The position of the page for a request: the newest that is fresh and was made for its like; a HEAD is answered from
     /// a GET page first (MID-25). Where none is fresh, the stale ones are gone through in the same order.
     pub(crate) fn find(
@@ -204,6 +209,11 @@ impl Object for Shelf {
     }
 }
 
+/// Whether a page on a shelf has a tag that was purged since it was begun.
+pub(crate) fn is_purged(page: &Page, objects: &dyn Objects) -> bool {
+    page.tagged.as_ref().is_some_and(|tagged| tagged.is_purged(objects))
+}
+
 /// The shelf that an object is.
 pub(crate) fn as_shelf(object: &dyn Object) -> Option<&Shelf> {
     (object as &dyn Any).downcast_ref()
@@ -240,24 +250,30 @@ pub(crate) fn take_page_away(objects: &dyn Objects, address: &[u8], page: &Page)
 }
 
 /// Stands a page with the others of its address. It takes the place of the one for the same requests, unless that is newer
-/// (the body of this one came slowly); the dead are dropped, and beyond `most` variants or `room` bytes the oldest. Says
-/// whether it fits.
+/// (the body of this one came slowly); the dead are dropped, and beyond `most` variants or `room` bytes the oldest. One
+/// whose address or tag was purged since it was begun, when there had been `begun` purges, stays away.
 pub(crate) fn put_page(
     objects: &dyn Objects,
     address: &[u8],
     page: Page,
+    begun: u64,
     most: usize,
     room: usize,
     now: Timestamp,
-) -> bool {
+) -> Result<(), Reason> {
     let mut weight = size_of::<Shelf>() + size_of::<More>() + page.size();
     if weight > room {
-        return false;
+        return Err(Reason::TooLarge);
     }
     // Taken, not cloned: bytes that were never shared need no count of those who share them.
     let mut newest = Some(page);
-    objects.update(address, &mut |present| {
+    let mut is_gone = false;
+    let is_kept = objects.update(address, &mut |present| {
         let page = newest.take()?;
+        is_gone = objects.is_gone_since(address, begun) || is_purged(&page, objects);
+        if is_gone {
+            return present;
+        }
         let mut others = Vec::new();
         if let Some(shelf) = present.as_deref().and_then(as_shelf) {
             if shelf.pages().any(|other| other.is_newer_than(&page)) {
@@ -265,7 +281,8 @@ pub(crate) fn put_page(
             }
             let of_other_requests = shelf
                 .shelved()
-                .filter(|other| other.page.worth(now) != Worth::Dead && !other.page.is_for_the_same(&page));
+                .filter(|other| other.page.worth(now) != Worth::Dead && !other.page.is_for_the_same(&page))
+                .filter(|other| !is_purged(&other.page, objects));
             // Larger than the budget, the shelf would not be kept at all.
             others.extend(of_other_requests.take(most.saturating_sub(1)).take_while(|other| {
                 weight += other.weight();
@@ -276,5 +293,10 @@ pub(crate) fn put_page(
         pages.append(&mut others);
         pages.sort_by_key(|shelved| Reverse(shelved.page.stored_at));
         Shelf::of(pages).map(|shelf| Arc::new(shelf) as Arc<dyn Object>)
-    })
+    });
+    match (is_gone, is_kept) {
+        (true, _) => Err(Reason::Purged),
+        (false, true) => Ok(()),
+        (false, false) => Err(Reason::TooLarge),
+    }
 }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use http::Request;
 
 use super::address::{Address, Origin, original_uri, target_of};
+use super::begun::Expectation;
 use super::facts::RequestFacts;
 use super::key_scheme::KeyScheme;
 use super::likely::Likely;
 use super::policy::Rules;
 use super::reason::Reason;
+use super::tags::Tags;
 use crate::cache::{Cache, Caches};
 use crate::locale::{Language, TimeZone};
 
@@ -25,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) origin: Origin,
     pub(crate) rules: Rules,
     pub(crate) most_variants: usize,
+    /// The tags of every page.
+    pub(crate) tags: Tags,
     pub(crate) crowd: Crowd,
     pub(crate) status_name: Option<String>,
 }
@@ -57,11 +61,13 @@ pub(crate) struct Site {
     alias: Option<String>,
     /// What its pages lately varied on.
     pub(crate) likely: Likely,
+    pub(crate) expectation: Expectation,
 }
 
 impl Site {
     pub(crate) fn new(settings: Settings) -> Self {
-        Site { settings, cache: OnceLock::new(), alias: None, likely: Likely::default() }
+        let (likely, expectation) = Default::default();
+        Site { settings, cache: OnceLock::new(), alias: None, likely, expectation }
     }
 
     /// Names the cache, over the one it had.

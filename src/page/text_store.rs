@@ -1,6 +1,7 @@
 //! Pages in a byte store under textual keys: what is known of each URL, and a frame for each page.
 //! The service seeks here when the backend keeps no objects; the response future stores here.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 
+use super::address::Address;
+use super::begun::{Begun, Counters};
 use super::frame::{Frame, Page};
 use super::head::read_head;
 use super::key::{TextKeys, vary_text};
@@ -19,7 +22,8 @@ use super::staleness::Worth;
 use super::variant;
 use super::visit::Visit;
 use crate::backend::{Stored, flags};
-use crate::cache::Trouble;
+use crate::cache::stamps::{Claim, Stamp, count_up};
+use crate::cache::{TagName, Trouble};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
@@ -43,13 +47,14 @@ pub(crate) enum Sought {
 
 /// Seeks the page for a visit. A backend that fails is a miss that is not stored (LIM-11).
 pub(crate) async fn seek(site: Arc<Site>, visit: Box<Visit>) -> Result<Sought, Reason> {
-    let sought = try_seek(&site, visit).await;
+    let sought = try_seek(&site, visit, true).await;
     told(&site, sought, Trouble::Seeking, "could not look for a page")
 }
 
-/// The same, with the backend's error. Anything in it that is not ours is a miss.
-pub(crate) async fn try_seek(site: &Site, mut visit: Box<Visit>) -> Result<Sought, Error> {
-    let found = find(site, &mut visit).await?;
+/// The same, with the backend's error. Anything in it that is not ours is a miss. Where a page that is missing, or due,
+/// `is_to_be_made`, the visit has what a fill must know.
+pub(crate) async fn try_seek(site: &Site, mut visit: Box<Visit>, is_to_be_made: bool) -> Result<Sought, Error> {
+    let found = find(site, &mut visit, is_to_be_made).await?;
     let ready =
         |(page, now): (Page, Timestamp)| Ready::of(&page).map(|ready| visit.found((page, Arc::new(ready)), now));
     Ok(match found {
@@ -78,24 +83,50 @@ impl From<Forward> for Missed {
     }
 }
 
-async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp), Missed>, Error> {
+async fn find(site: &Site, visit: &mut Visit, is_to_be_made: bool) -> Result<Result<(Page, Timestamp), Missed>, Error> {
     let Some(address) = &visit.text else { return Ok(Err(Forward::UriMiss.into())) };
     let keys = site.settings.scheme.text_keys(&address.parts());
-    let header_key = site.cache().final_key(&keys.header())?;
+    let counters = Counters::of(site.cache(), &keys)?;
+    let mut asked = vec![site.cache().final_key(&keys.header())?, site.cache().final_key(&keys.stamp())?];
+    let needed = asked.len();
+    let counts = needed..if is_to_be_made && site.expectation.is_miss() { needed + counters.0.len() } else { needed };
+    asked.extend(counters.0.iter().take(counts.len()).cloned());
 
     let likely = site.likely.values();
     let likely = likely.iter().flat_map(|vary| page_keys(site, visit, &keys, vary.as_deref()));
-    let mut asked = vec![header_key];
     add_new(&mut asked, likely.filter_map(Result::ok));
-    let mut answers = ask_together(site, &mut asked).await?;
+    let mut answers = ask_together(site, &mut asked, needed).await?;
+    visit.begun.stamp = answers.get(1).and_then(Option::as_ref).and_then(Stamp::read);
 
+    let counted = answers.get(counts.clone()).map(<[_]>::to_vec).filter(|counted| !counted.is_empty());
+    let found = pick(site, visit, &keys, &asked, &mut answers).await?;
+    if is_to_be_made {
+        site.expectation.note(found.is_err());
+        visit.is_due = found.as_ref().is_ok_and(|(page, now)| site.is_due_early(page, *now));
+        match (found.is_err() || visit.is_due, counted) {
+            (false, _) => {}
+            (true, Some(counted)) => counters.note(site.cache(), &counted, &mut visit.begun).await?,
+            (true, None) => counters.ask(site.cache(), &mut visit.begun).await?,
+        }
+    }
+    Ok(found)
+}
+
+/// The page for a visit among what was found, and what has to be asked for besides.
+async fn pick(
+    site: &Site,
+    visit: &mut Visit,
+    keys: &TextKeys,
+    asked: &[String],
+    answers: &mut [Option<Stored>],
+) -> Result<Result<(Page, Timestamp), Missed>, Error> {
     let now = site.cache().clock().now();
     let known = answers.first_mut().and_then(Option::take).as_ref().and_then(Known::read);
-    let Some(known) = known else { return Ok(Err(Forward::UriMiss.into())) };
-    visit.varies_on = known.names();
+    let known = known.inspect(|known| visit.varies_on = known.names());
+    let (Some(known), Some(stamp)) = (known, visit.begun.stamp) else { return Ok(Err(Forward::UriMiss.into())) };
     let mut wanted: Vec<String> = Vec::new();
     for vary in known.living(now) {
-        let keys = page_keys(site, visit, &keys, vary).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let keys = page_keys(site, visit, keys, vary).into_iter().collect::<Result<Vec<_>, _>>()?;
         if keys.iter().any(|key| !asked.contains(key)) {
             site.likely.note(vary);
         }
@@ -121,14 +152,17 @@ async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp)
         .flatten()
         .filter(|stored| stored.flags == flags::PAGE)
         .filter_map(|stored| Frame::read(&stored.data))
-        .filter(|frame| Some(frame.generation) == known.generation && *frame.address == visit.key[..])
+        .filter(|frame| Some(frame.generation) == known.generation && frame.stamp == stamp)
+        .filter(|frame| *frame.address == visit.key[..])
         .filter(|frame| variant::is_for(frame.page.variant(), visit.seen.as_ref(), &visit.headers))
         .collect();
     // The newest first, as on a shelf; a HEAD is answered from a GET page before its own.
     frames.sort_by_key(|frame| (frame.page.is_head, std::cmp::Reverse(frame.page.stored_at)));
     let is_there = !frames.is_empty();
+    let is_current = are_current(site, &frames).await?;
+    let current = frames.into_iter().zip(is_current).filter(|(_, is_current)| *is_current);
     let mut stale = None;
-    for page in frames.into_iter().map(|frame| frame.page) {
+    for page in current.map(|(frame, _)| frame.page) {
         if (!visit.is_head && page.is_head) || (!page.is_public && visit.has_authorization) {
             continue;
         }
@@ -139,6 +173,20 @@ async fn find(site: &Site, visit: &mut Visit) -> Result<Result<(Page, Timestamp)
         }
     }
     Ok(Err(Missed { why: if is_there { Forward::Stale } else { Forward::VaryMiss }, stale }))
+}
+
+/// Which pages have all the stamps of their tags in their places: one more round trip where any has tags.
+async fn are_current(site: &Site, frames: &[Frame]) -> Result<Vec<bool>, Error> {
+    let mut names: Vec<TagName> = Vec::new();
+    for (name, _) in frames.iter().flat_map(|frame| &frame.tags) {
+        if !names.contains(name) {
+            names.push(*name);
+        }
+    }
+    let there = if names.is_empty() { Vec::new() } else { site.cache().tag_stamps(&names).await? };
+    let there: HashMap<TagName, Stamp> =
+        names.into_iter().zip(there).filter_map(|(name, stamp)| Some((name, stamp?))).collect();
+    Ok(frames.iter().map(|frame| frame.tags.iter().all(|(name, stamp)| there.get(name) == Some(stamp))).collect())
 }
 
 /// The keys of the pages with that `Vary` that can answer the visit: a HEAD is answered from a GET page too.
@@ -156,28 +204,50 @@ fn add_new(keys: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
     }
 }
 
-/// What is stored under the keys, in one round trip. The first key is needed, the others are guesses: where the server of
-/// one of them is down, the first is asked for alone, and `keys` says so.
-async fn ask_together(site: &Site, keys: &mut Vec<String>) -> Result<Vec<Option<Stored>>, Error> {
+/// What is stored under the keys, in one round trip. The first keys are `needed`, the others are guesses: where the server of
+/// one of them is down, the first are asked for alone, and `keys` says so.
+async fn ask_together(site: &Site, keys: &mut Vec<String>, needed: usize) -> Result<Vec<Option<Stored>>, Error> {
     let backend = site.cache().backend();
     match backend.get_many(keys).await {
-        Err(Error::Unavailable { server: Some(_), .. }) if keys.len() > 1 => {
-            keys.truncate(1);
+        Err(Error::Unavailable { server: Some(_), .. }) if keys.len() > needed => {
+            keys.truncate(needed);
             backend.get_many(keys).await
         }
         answers => answers,
     }
 }
 
-/// Stores a page under the keys of its visit: the page first, so that a list never names what is not there yet.
-pub(crate) async fn store(site: Arc<Site>, visit: Box<Visit>, vary: Option<String>, page: Page) -> Result<(), Reason> {
-    let stored = try_store(&site, *visit, vary, page).await;
-    told(&site, stored, Trouble::Storing, "could not store a page")
+/// Deletes what is stored for an address; says whether anything was there. What is on its way there does not come to it.
+pub(crate) async fn delete(site: &Site, address: &Address<'_>) -> Result<bool, Error> {
+    let (cache, keys) = (site.cache(), site.settings.scheme.text_keys(address));
+    let (header_key, stamp_key) = (cache.final_key(&keys.header())?, cache.final_key(&keys.stamp())?);
+    // In this order: what is begun in between is kept or not, what was begun before is not.
+    count_up(cache, &cache.deletions_key(keys.url_digest())?).await?;
+    cache.backend().delete(&stamp_key).await?;
+    cache.backend().delete(&header_key).await
 }
 
-async fn try_store(site: &Site, visit: Visit, vary: Option<String>, page: Page) -> Result<(), Error> {
-    let Some(address) = visit.text else { return Ok(()) };
-    let backend = site.cache().backend();
+/// Stores a page under the keys of its visit: the page first, so that a list never names what is not there yet.
+pub(crate) async fn store(
+    site: Arc<Site>,
+    visit: Box<Visit>,
+    vary: Option<String>,
+    tags: Vec<TagName>,
+    page: Page,
+) -> Result<(), Reason> {
+    let stored = try_store(&site, *visit, vary, tags, page).await;
+    told(&site, stored, Trouble::Storing, "could not store a page")?
+}
+
+async fn try_store(
+    site: &Site,
+    visit: Visit,
+    vary: Option<String>,
+    tags: Vec<TagName>,
+    page: Page,
+) -> Result<Result<(), Reason>, Error> {
+    let Some(address) = visit.text else { return Ok(Ok(())) };
+    let (cache, backend) = (site.cache(), site.cache().backend());
     let now = page.stored_at;
     let keys = site.settings.scheme.text_keys(&address.parts());
     let names = site.settings.scheme.header_names(vary.as_deref(), visit.has_language);
@@ -189,20 +259,38 @@ async fn try_store(site: &Site, visit: Visit, vary: Option<String>, page: Page) 
         let present = backend.get(&page_key).await?.filter(|stored| stored.flags == flags::PAGE);
         let present = present.and_then(|stored| Frame::read(&stored.data));
         if present.is_some_and(|frame| *frame.address == visit.key[..] && frame.page.is_newer_than(&page)) {
-            return Ok(());
+            return Ok(Ok(()));
         }
     }
     // Asked anew: while the handler ran, the page may have been deleted, and an old generation must not come back with this
     // one; or others stored beside it, whose lists must not be lost.
-    let known = backend.get(&header_key).await?.as_ref().and_then(Known::read).unwrap_or_default();
+    let stamp_key = cache.final_key(&keys.stamp())?;
+    let mut asked = vec![header_key, stamp_key];
+    asked.extend(cache.tag_keys(&tags)?);
+    let found = backend.get_many(&asked).await?;
+    let ([header_key, stamp_key, tag_keys @ ..], [known, stamp, tag_stamps @ ..]) = (&asked[..], &found[..]) else {
+        return Ok(Err(Reason::Backend));
+    };
     site.likely.note(vary.as_deref());
-    let known = known.with(vary, page.dead_at(), now);
+    let known = known.as_ref().and_then(Known::read).unwrap_or_default().with(vary, page.dead_at(), now);
     let page_ttl = ttl(page.dead_at(), now);
     let list_ttl = ttl(known.dead_at(), now);
+
+    let Begun { stamp: seen, deletions: begun, purges, .. } = visit.begun;
+    let claim = Claim { stamp_key, counter: &cache.deletions_key(keys.url_digest())?, seen, begun };
+    let Some(stamp) = claim.hold(cache, stamp.as_ref(), list_ttl).await? else { return Ok(Err(Reason::Purged)) };
+    let held = match (tags.is_empty(), purges) {
+        (true, _) => Some(Vec::new()),
+        (false, Some(begun)) => cache.hold_tags(tag_keys, tag_stamps, begun, page.dead_at().since(now), now).await?,
+        (false, None) => None,
+    };
+    let Some(held) = held else { return Ok(Err(Reason::Purged)) };
+
     let generation = known.generation.unwrap_or_default();
-    let frame = Frame { generation, address: Bytes::copy_from_slice(&visit.key), page }.write();
+    let tags = tags.into_iter().zip(held).collect();
+    let frame = Frame { generation, stamp, tags, address: Bytes::copy_from_slice(&visit.key), page }.write();
     backend.set(&page_key, Stored { data: frame, flags: flags::PAGE }, page_ttl).await?;
-    backend.set(&header_key, known.write(), list_ttl).await
+    backend.set(header_key, known.write(), list_ttl).await.map(Ok)
 }
 
 /// Takes away the page that a visit has found, as it turned out to be gone. Whatever was stored in its place meanwhile goes

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, Method, Request, header};
 
 use super::address::{Address, AddressBytes, OwnedAddress};
 use super::answer::is_known_to;
+use super::begun::Begun;
 use super::frame::Page;
 use super::shelf::Ready;
 use super::text_store::Found;
@@ -31,12 +32,16 @@ pub(crate) struct Visit {
     pub(crate) key: AddressBytes,
     /// Its address in parts, for stores whose keys are text.
     pub(crate) text: Option<OwnedAddress>,
+    /// What was known of purges before the handler ran.
+    pub(crate) begun: Begun,
     /// What pages of its URL are known to vary on.
     pub(crate) varies_on: Vec<HeaderName>,
     /// It runs the handler, and tells those who wait what came of it.
     pub(crate) lead: Option<Lead>,
     /// What there is for it until something better comes: a stale page that is of use yet, or one that is due.
     pub(crate) stale: Option<Box<Found>>,
+    /// That page is still fresh, and is made anew ahead of time.
+    pub(crate) is_due: bool,
     /// It makes that page anew, and nobody gets its answer.
     pub(crate) is_refresh: bool,
     /// When the handler was asked.
@@ -55,9 +60,11 @@ impl Visit {
             seen: Some(Seen::of(request).into_owned()),
             key,
             text: None,
+            begun: Begun::default(),
             varies_on: Vec::new(),
             lead: None,
             stale: None,
+            is_due: false,
             is_refresh: false,
             asked_at: None,
         }

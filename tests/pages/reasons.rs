@@ -40,6 +40,8 @@ fn all() -> Vec<Reason> {
         Trailers,
         InnerHit,
         OuterLayer,
+        Tags,
+        Purged,
         Handler,
         Backend,
     ];
@@ -111,6 +113,18 @@ async fn reach(reason: Reason, world: &World) -> Answer {
         Reason::OuterLayer => {
             let inside = cache_page(30).cache(&world.cache).cache_status("larder").layer(plain);
             ask(&CacheLayer::per_site().cache(&world.cache).layer(inside), get(HOME)).await
+        }
+        Reason::Tags => serve(site.tags((0..129).map(|tag| tag.to_string())), plain, get(HOME)).await,
+        Reason::Purged => {
+            let cache = world.cache.clone();
+            let purging = service_fn(move |_: Plain| {
+                let cache = cache.clone();
+                async move {
+                    cache.purge_tag("a").await.unwrap();
+                    Ok::<_, Infallible>(page("as it was before"))
+                }
+            });
+            ask(&site.tags(["a"]).layer(purging), get(HOME)).await
         }
         Reason::Backend => {
             let text = Text::new(world.hands.clock());

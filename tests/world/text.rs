@@ -43,9 +43,18 @@ impl Text {
         self.0.seen.lock().unwrap().clone()
     }
 
-    /// The keys that are there, sorted.
+    /// The keys of what is stored, sorted.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.0.entries.lock().unwrap().keys().cloned().collect();
+        keys.retain(|key| !is_counter(key));
+        keys.sort();
+        keys
+    }
+
+    /// The keys of the counters that are there, which say nothing of any page, sorted.
+    pub fn counters(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.0.entries.lock().unwrap().keys().cloned().collect();
+        keys.retain(|key| is_counter(key));
         keys.sort();
         keys
     }
@@ -90,6 +99,10 @@ impl Text {
         let (size, limit) = (value.data.len(), self.0.largest);
         if size > limit { Err(Error::TooLarge { key: key.to_owned(), size, limit }) } else { Ok(()) }
     }
+}
+
+fn is_counter(key: &str) -> bool {
+    key.contains(":larder.purges") || key.contains(":larder.deletions.")
 }
 
 impl Backend for Text {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::entry::Entry;
 use super::hot::HotSet;
+use super::stamps::Stamps;
 use super::{Key, Memory, Store};
 use crate::clock::Clock;
 
@@ -58,6 +59,7 @@ impl MemoryBuilder {
         let writers = array::from_fn(|_| Mutex::new(()));
         let is_unweighed = array::from_fn(|_| AtomicBool::new(false));
         let (clock, max_bytes, unsettled) = (self.clock, self.max_bytes, AtomicUsize::new(0));
-        Memory(Arc::new(Store { table, hot, writers, is_unweighed, hasher, clock, max_bytes, unsettled }))
+        let stamps = Stamps::new(hasher.clone(), self.max_bytes);
+        Memory(Arc::new(Store { table, hot, writers, is_unweighed, stamps, hasher, clock, max_bytes, unsettled }))
     }
 }

@@ -5,6 +5,7 @@ mod builder;
 mod entry;
 mod hot;
 mod objects;
+mod stamps;
 
 use std::fmt;
 use std::hash::BuildHasher;
@@ -17,8 +18,14 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use entry::{Entry, OVERHEAD};
 use hot::{Held, HotSet, LONGEST_HOT_KEY, is_sampled};
+use stamps::Stamps;
 
 pub use builder::MemoryBuilder;
+
+/// What the stamps are built on; their exploration by shuttle has others.
+mod sync {
+    pub(super) use std::sync::atomic::AtomicU64;
+}
 
 /// The first byte of an object's key. No UTF-8 text holds it, so no object ever lies under a text key.
 const OBJECT: u8 = 0xFF;
@@ -72,6 +79,7 @@ struct Store {
     writers: [Mutex<()>; STRIPES],
     /// Whether the table may still have to weigh what the writers of a stripe have put; for those in their turn.
     is_unweighed: [AtomicBool; STRIPES],
+    stamps: Stamps<foldhash::quality::RandomState>,
     hasher: foldhash::quality::RandomState,
     clock: Clock,
     max_bytes: usize,
@@ -316,21 +324,29 @@ impl Store {
         Ok(Some(number))
     }
 
-    /// Removes the entries that are there now and lie under `prefix`, objects included.
+    /// Removes the entries that are there now and lie under `prefix`, objects included; and what is on its way to the store
+    /// under the name of an object does not come to it any more.
     fn clear(&self, prefix: &[u8]) {
+        self.stamps.clear();
+        self.wait_for_turns();
         for (key, _) in &self.table {
             if is_under(&key, prefix) {
                 let _turn = self.turn(&key);
                 self.remove(&key);
             }
         }
-        // The table may have evicted what the hot set still has, or is about to get from a reader in his turn: those turns
-        // are waited for, and whoever comes later finds nothing in the table.
+        // The table may have evicted what the hot set still has, or is about to get from a reader in his turn; whoever comes
+        // later finds nothing in the table.
+        self.wait_for_turns();
+        self.hot.forget_all(|key| is_under(key, prefix));
+        self.table.run_pending_tasks();
+    }
+
+    /// Waits until every writer who is in a turn now has ended it.
+    fn wait_for_turns(&self) {
         for writer in &self.writers {
             drop(writer.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        self.hot.forget_all(|key| is_under(key, prefix));
-        self.table.run_pending_tasks();
     }
 }
 

@@ -53,9 +53,28 @@ impl Objects for Store {
         }
     }
 
+    /// The stamp is in the writer's turn, and so is [`Objects::is_gone_since`] in that of [`Objects::update`]: an update is
+    /// either over, and what it kept is removed here, or sees the stamp.
     fn remove(&self, key: &[u8]) -> bool {
         let _turn = self.turn(key);
+        self.stamps.purge(key);
         Store::remove(self, key).is_some()
+    }
+
+    fn purges(&self) -> u64 {
+        self.stamps.purges()
+    }
+
+    fn purge(&self, name: &[u8]) {
+        self.stamps.purge(name);
+    }
+
+    fn is_purged_since(&self, name: &[u8], purges: u64) -> bool {
+        self.stamps.is_purged_since(name, purges)
+    }
+
+    fn is_gone_since(&self, key: &[u8], purges: u64) -> bool {
+        self.stamps.is_cleared_since(purges) || self.stamps.is_purged_since(key, purges)
     }
 }
 

@@ -32,6 +32,7 @@ pub enum Kind {
     MessagePack,
     Page,
     HeaderLists,
+    Stamp,
     Pickle,
     Unknown,
 }
@@ -47,6 +48,7 @@ impl Kind {
             flags::SERDE => Kind::MessagePack,
             flags::PAGE => Kind::Page,
             flags::HEADER_LISTS => Kind::HeaderLists,
+            flags::STAMP => Kind::Stamp,
             1 => Kind::Pickle,
             _ => Kind::Unknown,
         }
@@ -60,6 +62,7 @@ impl Kind {
             Kind::MessagePack => "serde",
             Kind::Page => "page",
             Kind::HeaderLists => "page-headers",
+            Kind::Stamp => "stamp",
             Kind::Pickle => "pickle",
             Kind::Unknown => "unknown",
         }
@@ -96,6 +99,7 @@ fn described(key: &str, kind: Kind, stored: &Stored) -> String {
         Kind::HeaderLists => {
             ("the list of headers that the pages of a URL vary on", "`larder page get URL` shows the pages")
         }
+        Kind::Stamp => ("a stamp: pages that have it are current", "--bytes prints it as it is"),
         Kind::Pickle => ("a pickle that only Python reads", "--bytes prints it as it is"),
         _ => ("a value of another program", "--bytes prints it as it is"),
     };
