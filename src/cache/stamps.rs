@@ -227,11 +227,11 @@ impl Claim<'_> {
         found: Option<&Stored>,
         ttl: Option<Duration>,
     ) -> Result<Option<Stamp>, Error> {
-        if self.seen.is_some() {
+        if self.seen.is_some() && found.and_then(Stamp::read) == self.seen {
             // It was in its place before all that was begun: whoever purges afterwards deletes it.
-            let is_there = found.and_then(Stamp::read) == self.seen;
-            return Ok(if is_there { stamp_at(cache, self.stamp_key, found, ttl).await? } else { None });
+            return stamp_at(cache, self.stamp_key, found, ttl).await;
         }
+        // One that is gone may have been purged, or its time was up; the counter tells.
         let Some(begun) = self.begun else { return Ok(None) };
         let Some(stamp) = stamp_at(cache, self.stamp_key, found, ttl).await? else { return Ok(None) };
         let now = count_now(cache, self.counter).await?;
