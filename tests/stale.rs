@@ -1,8 +1,6 @@
 //! Pages whose time is up, and pages whose time is nearly up: on memory and on a store that answers later. The same tests
 //! run on every other store in `tests/every_store.rs`.
 
-#[path = "stale/alone.rs"]
-mod alone;
 #[path = "world/in_process.rs"]
 mod chosen;
 #[path = "stale/early.rs"]
@@ -11,6 +9,9 @@ mod early;
 mod errors;
 #[path = "stale/gate.rs"]
 mod gate;
+mod log;
 #[path = "stale/revalidate.rs"]
 mod revalidate;
+#[path = "stale/runtime.rs"]
+mod runtime;
 mod world;

@@ -109,7 +109,9 @@ async fn find_or_lead(
     mut landed: Option<u64>,
 ) -> Result<Boarded, Reason> {
     let flights = site.cache().page_flights();
-    let deadline = Instant::now() + site.settings.crowd.longest_wait;
+    let longest_wait = site.settings.crowd.longest_wait;
+    let patience = visit.patience(&site).unwrap_or(longest_wait);
+    let deadline = Instant::now() + longest_wait.min(patience);
     let mut why = missed;
     let mut landings = 0;
     loop {

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 use tracing::Instrument;
 
@@ -45,6 +45,18 @@ impl After {
             After::Pass(reason) => Forward::Bypass(*reason),
             After::LeaveToOuter => Forward::Bypass(Reason::OuterLayer),
             After::Store(_, why) => *why,
+        }
+    }
+}
+
+impl After {
+    /// Those who wait for a page that could not be made anew have to make do with what there is.
+    fn report_failed_refresh(&mut self) {
+        if let After::Store(visit, _) = self
+            && visit.is_refresh
+            && let Some(lead) = visit.lead.take()
+        {
+            lead.report_failure();
         }
     }
 }
@@ -83,6 +95,9 @@ struct Visitor<A>(Option<Pin<Box<dyn Going<A>>>>);
 trait Going<A>: Future<Output = A> + Send {
     /// The visitor has gone: goes on for others, if there are any.
     fn let_visitor_go(self: Pin<Box<Self>>);
+
+    /// The visitor has his answer: goes on if that was not the handler's.
+    fn go_on_behind(self: Pin<Box<Self>>);
 }
 
 impl<A> Drop for Visitor<A> {
@@ -108,6 +123,10 @@ pin_project! {
         lookout: Option<Lookout>,
         // Stands in where the handler fails.
         stale: StandIn,
+        // Says when the handler is late.
+        alarm: Option<Pin<Box<Sleep>>>,
+        // The visitor has an answer already.
+        is_left: bool,
     }
 }
 
@@ -202,7 +221,7 @@ where
     B2: Body,
 {
     fn at(stage: Stage<S, B, B2>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
-        SentOn { stage, shared: Arc::clone(shared), is_nested, lookout: None, stale: None }
+        SentOn { stage, shared: Arc::clone(shared), is_nested, lookout: None, stale: None, alarm: None, is_left: false }
     }
 }
 
@@ -252,7 +271,9 @@ where
             State::Answered(response) => Poll::Ready(Ok(response.take().expect(POLLED_AGAIN))),
             State::SentOn(Visitor(going)) => {
                 let answer = ready!(going.as_mut().expect(POLLED_AGAIN).as_mut().poll(context));
-                *going = None;
+                if let Some(going) = going.take() {
+                    going.go_on_behind();
+                }
                 Poll::Ready(answer)
             }
         }
@@ -265,6 +286,14 @@ where
     B: Send + 'static,
     B2: Body<Error: Send> + Send + 'static,
 {
+    fn go_on_behind(self: Pin<Box<Self>>) {
+        if self.is_left
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(make_anew(self).in_current_span());
+        }
+    }
+
     fn let_visitor_go(mut self: Pin<Box<Self>>) {
         let finishes = self.shared.site.settings.crowd.finishes_fills;
         let this = self.as_mut().project();
@@ -316,7 +345,36 @@ where
 {
     type Output = Answer<S, B, B2>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(answer) = self.as_mut().go_as_far_as_can_be(context) {
+            return Poll::Ready(answer);
+        }
+        let this = self.project();
+        let Some(alarm) = this.alarm else { return Poll::Pending };
+        ready!(alarm.as_mut().poll(context));
+        *this.alarm = None;
+        let (StageProjection::Readying { after, .. } | StageProjection::Running { after, .. }) = this.stage.project()
+        else {
+            return Poll::Pending;
+        };
+        let why = after.as_ref().expect(POLLED_AGAIN).why();
+        match stand_in(this.stale, why, None, &this.shared.site, *this.is_nested) {
+            Some(response) => {
+                *this.is_left = true;
+                Poll::Ready(Ok(response))
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<S, B, B2> SentOn<S, B, B2>
+where
+    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Send + 'static,
+    B2: Body<Error: Send> + Send + 'static,
+{
+    fn go_as_far_as_can_be(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer<S, B, B2>> {
         let mut this = self.project();
         loop {
             let next = match this.stage.as_mut().project() {
@@ -324,7 +382,8 @@ where
                     let visit = visit.take().expect(POLLED_AGAIN);
                     match board_at_once(&this.shared.site, visit, *why, *landed) {
                         Ok((mut visit, why)) => {
-                            *this.stale = visit.stale.take();
+                            *this.alarm = alarm(&visit, &this.shared.site);
+                            *this.stale = visit.stands_in();
                             *this.lookout = visit.lead.as_ref().and_then(Lead::lookout);
                             let after = Some(After::Store(visit, why));
                             Stage::Readying { service: this.shared.inner(), request: request.take(), after }
@@ -348,7 +407,7 @@ where
                             return Poll::Ready(Ok(response));
                         }
                         Ok(Boarded::Failed(mut visit, why)) => {
-                            *this.stale = visit.stale.take();
+                            *this.stale = visit.stands_in();
                             let stand_in = stand_in(this.stale, why, None, &this.shared.site, *this.is_nested);
                             if let Some(response) = stand_in {
                                 return Poll::Ready(Ok(response));
@@ -356,7 +415,8 @@ where
                             After::Store(visit, why)
                         }
                         Ok(Boarded::Missing(mut visit, why)) => {
-                            *this.stale = visit.stale.take();
+                            *this.alarm = alarm(&visit, &this.shared.site);
+                            *this.stale = visit.stands_in();
                             *this.lookout = visit.lead.as_ref().and_then(Lead::lookout);
                             After::Store(visit, why)
                         }
@@ -396,7 +456,10 @@ where
                         Failure(after).wake();
                         return Poll::Ready(Ok(stand_in));
                     }
-                    let after = after.take().expect(POLLED_AGAIN);
+                    let mut after = after.take().expect(POLLED_AGAIN);
+                    if may_be_hidden(status, &this.shared.site) {
+                        after.report_failed_refresh();
+                    }
                     let taking = take_away_if_gone(this.stale, &after, status, &this.shared.site);
                     match settle(response, after, &this.shared.site, context) {
                         Settled::Answered(response) => match taking {
@@ -430,6 +493,12 @@ where
             this.stage.set(next);
         }
     }
+}
+
+/// Goes off when a stale page is to stand in for a handler that is late.
+fn alarm(visit: &Visit, site: &Site) -> Option<Pin<Box<Sleep>>> {
+    let patience = visit.patience(site)?;
+    site.cache().page_flights().alarm(Instant::now() + patience).map(Box::pin)
 }
 
 /// What those who wait are told where the inner service brings no response: that none comes.

@@ -70,6 +70,7 @@ impl CacheLayer {
                 stores_streams: false,
                 largest_body: 8 * 1024 * 1024,
                 grace: GraceRules::default(),
+                patience: None,
                 jitter: None,
                 early_refresh: None,
             },
@@ -284,6 +285,25 @@ impl CacheLayer {
     /// [`stale_while_revalidate`](CacheLayer::stale_while_revalidate) forbids it as well.
     pub fn stale_if_error(mut self, period: impl Into<Timeout>) -> Self {
         self.settings_mut().rules.grace.if_error = lifetime(period.into()).map(whole_seconds);
+        self
+    }
+
+    /// How long a request waits for the handler, or for another's page, where there is a stale page that may stand in for an
+    /// error ([`stale_if_error`](CacheLayer::stale_if_error)): then that is the answer, and the handler goes on behind, for
+    /// a minute at most, for the page that it makes to be stored. Unless set, as long as the handler takes.
+    ///
+    /// It needs a tokio runtime with its timers enabled, and ends no wait where there is no stale page: for that, put a
+    /// timeout around the handler.
+    ///
+    /// ```
+    /// use larder::CacheLayer;
+    /// use std::time::Duration;
+    ///
+    /// // Half a second for the new page, then yesterday's.
+    /// let layer = CacheLayer::per_site().stale_if_error(86_400).stale_after(Duration::from_millis(500));
+    /// ```
+    pub fn stale_after(mut self, patience: Duration) -> Self {
+        self.settings_mut().rules.patience = Some(patience);
         self
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Rules {
     pub(crate) largest_body: u64,
     /// How long pages are of use after their expiry that say nothing of it themselves.
     pub(crate) grace: GraceRules,
+    /// How long a handler may take before a stale page stands in that may.
+    pub(crate) patience: Option<Duration>,
     /// The part of its lifetime that a page may be kept longer, by chance.
     pub(crate) jitter: Option<f64>,
     /// The beta of XFetch.

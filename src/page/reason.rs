@@ -121,7 +121,7 @@ pub(crate) enum Outcome {
     Hit { ttl: u64 },
     /// Answered from the cache with a stale page, while it is made anew; seconds since it expired.
     Stale { late: u64 },
-    /// The handler failed, with that status if it answered at all; a stale page stands in for it.
+    /// The handler failed, with that status if it answered at all, or is late; a stale page stands in for it.
     InsteadOfError { why: Forward, status: Option<StatusCode> },
     /// Answered from the cache, where another request had brought the page while this one waited.
     Collapsed { why: Forward },
@@ -139,7 +139,7 @@ impl Outcome {
             Outcome::Stale { late } => tracing::debug!(target: "larder", late, "hit, stale while it is made anew"),
             Outcome::InsteadOfError { why, status } => {
                 let status = status.map(|status| status.as_u16());
-                tracing::debug!(target: "larder", ?why, status, "the handler failed, answered with a stale page");
+                tracing::debug!(target: "larder", ?why, status, "the handler failed or is late, answered with a stale page");
             }
             Outcome::Collapsed { why } => {
                 tracing::debug!(target: "larder", ?why, "hit, after a wait for another's page")

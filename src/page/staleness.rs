@@ -140,6 +140,12 @@ impl Site {
 }
 
 impl Visit {
+    /// How long it waits before a stale page stands in; `None` where there is no end to it, or no such page.
+    pub(crate) fn patience(&self, site: &Site) -> Option<Duration> {
+        let stale = self.stale.as_ref().filter(|_| !self.is_refresh)?;
+        site.settings.rules.patience.filter(|_| stale.page.is_better_than_an_error(stale.now))
+    }
+
     /// The stale page that it is answered with at once, while that is made anew. Without a runtime and its timers nothing
     /// could be made behind.
     pub(crate) fn answered_meanwhile(&self, site: &Site) -> Option<Box<Found>> {

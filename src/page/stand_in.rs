@@ -54,7 +54,8 @@ pub(super) fn take_away_if_gone(
     status: StatusCode,
     site: &Arc<Site>,
 ) -> Option<Taking> {
-    let (Some(stale), After::Store(visit, _)) = (stale, after) else { return None };
+    let After::Store(visit, _) = after else { return None };
+    let stale = stale.as_ref().or(visit.stale.as_ref())?;
     if !is_gone(status) || site.settings.rules.statuses.contains(&status) {
         return None;
     }

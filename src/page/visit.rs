@@ -81,6 +81,11 @@ impl Visit {
         self
     }
 
+    /// The stale page that may stand in for an error. Where it is made anew, nobody gets the answer.
+    pub(super) fn stands_in(&mut self) -> Option<Box<Found>> {
+        self.stale.take_if(|_| !self.is_refresh)
+    }
+
     /// What came is not stored: others need not wait for it.
     pub(super) fn refuse(self: Box<Self>, now: Timestamp) {
         let Some(lead) = self.lead else { return };

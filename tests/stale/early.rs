@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use larder::CacheLayer;
 use tower::Layer;
 
@@ -106,5 +106,53 @@ async fn pages_that_were_stored_together_do_not_expire_together() {
         let strict = taking(&world, 0, &[("cache-control", "max-age=60, must-revalidate")]);
         let layer = world.site().key_prefix("strict").jitter(1.0);
         assert_eq!(lifetimes(&world, &layer, &strict, 2).await, [60 * SECOND; 2], "it says that it must not");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_turns_out_to_be_gone_ahead_of_time_is_not_answered_again() {
+    for world in worlds() {
+        let hands = world.hands.clone();
+        let handler = Gated::new(move |_, call| {
+            hands.advance(Duration::from_secs(2));
+            let mut response = page(format!("answer {call}"));
+            if call > 1 {
+                *response.status_mut() = StatusCode::NOT_FOUND;
+            }
+            Ok(response)
+        });
+        let site = world.site().timeout(600).early_refresh(CERTAIN).layer(handler);
+        ask(&site, get(HOME)).await;
+        settle().await;
+        assert_eq!(ask(&site, get(HOME)).await.status, StatusCode::OK, "{}", world.name);
+        until(async || ask(&site, get(HOME)).await.status == StatusCode::NOT_FOUND, "the page is gone").await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_with_tags_is_made_anew_ahead_of_time_too() {
+    for world in worlds() {
+        let handler = taking(&world, 2, &[]);
+        let site = world.site().timeout(600).tags(["a"]).early_refresh(CERTAIN).layer(handler);
+        ask(&site, get(HOME)).await;
+        settle().await;
+        until(async || ask(&site, get(HOME)).await.text() != "answer 1", "the page is made anew").await;
+        settle().await;
+        world.cache.purge_tag("a").await.unwrap();
+        assert!(!ask(&site, get(HOME)).await.is_hit(), "{}", world.name);
+        settle().await;
+    }
+}
+
+#[tokio::test]
+async fn the_layer_of_a_route_says_how_long_its_page_may_live_longer() {
+    for world in worlds() {
+        let inside = larder::cache_page(60).cache(&world.cache).jitter(1.0).layer(taking(&world, 0, &[]));
+        let layer = world.site();
+        let site = layer.layer(inside);
+        ask(&site, get(HOME)).await;
+        settle().await;
+        let stored = layer.pages().get(HOME).await.unwrap().unwrap();
+        assert!(stored.expires_at.since(stored.stored_at) > Duration::from_secs(60), "{}", world.name);
     }
 }

@@ -356,3 +356,47 @@ async fn it_is_told_to_tools_only_as_long_as_it_is_fresh() {
         assert!(!stored(&world).await, "{}: the next request waits for the handler", world.name);
     }
 }
+
+#[tokio::test]
+async fn a_handler_that_is_late_is_as_good_as_one_that_fails_and_its_page_is_stored() {
+    for world in worlds() {
+        let handler = Gated::new(|_, call| Ok(page(format!("answer {call}"))));
+        let layer = world.site().timeout(60).stale_if_error(600).stale_after(std::time::Duration::from_millis(20));
+        let site = layer.layer(handler.clone());
+        ask(&site, get(HOME)).await;
+        settle().await;
+        world.wait(65);
+        handler.close();
+        // The first one asks the handler, the others wait for it; none of them for long.
+        for answer in join_all((0..10).map(|_| ask(&site, get(HOME)))).await {
+            assert_eq!((answer.text(), answer.cache_status()), ("answer 1", stood_in(None)), "{}", world.name);
+        }
+        assert_eq!(handler.calls(), 2, "{}", world.name);
+        handler.open();
+        let is_new = async || {
+            let answer = ask(&site, get(HOME)).await;
+            answer.is_hit() && answer.text() == "answer 2"
+        };
+        until(is_new, "the late page is stored").await;
+        assert_eq!(handler.calls(), 2, "{}", world.name);
+    }
+}
+
+#[tokio::test]
+async fn nobody_stops_waiting_where_there_is_nothing_stale_to_answer() {
+    for world in worlds() {
+        let handler = Gated::new(|_, call| Ok(page(format!("answer {call}"))));
+        let layer = world.site().timeout(60).stale_if_error(600).stale_after(std::time::Duration::ZERO);
+        let site = layer.layer(handler.clone());
+        handler.close();
+        let visitor = tokio::spawn({
+            let site = site.clone();
+            async move { ask(&site, get(HOME)).await }
+        });
+        handler.reach(1).await;
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(!visitor.is_finished(), "{}", world.name);
+        handler.open();
+        assert_eq!(visitor.await.unwrap().text(), "answer 1");
+    }
+}

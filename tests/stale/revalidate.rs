@@ -5,9 +5,9 @@ use futures_util::future::join_all;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::Full;
 use larder::{CacheService, cache_page};
-use tower::Layer;
+use tower::{Layer, ServiceExt};
 
-use crate::gate::{Gated, until};
+use crate::gate::{Failed, Gated, until};
 use crate::world::{
     Answer, CacheStatus, HOME, Lines, World, ask, get, get_with, head, header_map, page, request, settle, worlds,
 };
@@ -259,7 +259,7 @@ async fn a_refresh_that_fails_leaves_the_page_and_the_next_visitor_tries_again()
     for world in worlds() {
         let handler = Gated::new(|_, call| match call {
             2 => panic!("the handler panics"),
-            3 => Err(crate::gate::Failed),
+            3 => Err(Failed),
             4 => Ok(Response::builder().status(503).body(Full::from("down")).unwrap()),
             5 => Ok(Response::builder().header("set-cookie", "a=1").body(Full::from("yours")).unwrap()),
             _ => Ok(page(format!("answer {call}"))),
@@ -426,5 +426,58 @@ async fn a_stale_answer_has_the_headers_of_a_fresh_one() {
         let stale = ask(&site, get(HOME)).await;
         assert_eq!(without_age(&fresh.headers), without_age(&stale.headers), "{}", world.name);
         settle().await;
+    }
+}
+
+#[tokio::test]
+async fn purging_a_tag_purges_stale_pages_as_well() {
+    for world in worlds() {
+        let handler = Gated::new(|_, call| if call < 3 { Ok(page(format!("answer {call}"))) } else { Err(Failed) });
+        let site = world.site().tags(["a"]).timeout(60).stale_while_revalidate(30).stale_if_error(90);
+        let site = site.layer(handler.clone());
+        ask(&site, get(HOME)).await;
+        settle().await;
+        world.wait(65);
+        world.cache.purge_tag("a").await.unwrap();
+        let answer = ask(&site, get(HOME)).await;
+        assert_eq!((answer.text(), answer.is_hit()), ("answer 2", false), "{}", world.name);
+        settle().await;
+        world.wait(100);
+        world.cache.purge_tag("a").await.unwrap();
+        assert_eq!(site.oneshot(get(HOME)).await.unwrap_err(), Failed, "{}", world.name);
+    }
+}
+
+#[tokio::test]
+async fn rule_20_a_refresh_begun_before_a_purge_is_not_visible_after_it() {
+    for world in worlds() {
+        for by_tag in [false, true] {
+            let handler = saying(&[]);
+            let layer = world.site().key_prefix(by_tag.to_string()).tags(["a"]).timeout(60).stale_while_revalidate(30);
+            let layer = layer.longest_wait(std::time::Duration::from_millis(50));
+            let site = layer.layer(handler.clone());
+            ask(&site, get(HOME)).await;
+            settle().await;
+            world.wait(65);
+            handler.close();
+            assert_eq!(ask(&site, get(HOME)).await.text(), "answer 1", "{}", world.name);
+            handler.reach(2).await;
+            if by_tag {
+                world.cache.purge_tag("a").await.unwrap();
+            } else {
+                layer.pages().delete(HOME).await.unwrap();
+            }
+            let after = tokio::spawn({
+                let site = site.clone();
+                async move { ask(&site, get(HOME)).await }
+            });
+            handler.reach(3).await;
+            handler.open();
+            assert_eq!(after.await.unwrap().text(), "answer 3", "{}", world.name);
+            settle().await;
+            for _ in 0..3 {
+                assert_eq!(ask(&site, get(HOME)).await.text(), "answer 3", "{} {by_tag}", world.name);
+            }
+        }
     }
 }
