@@ -29,6 +29,8 @@ mod bounds;
 mod gated;
 #[path = "stampede/leaders.rs"]
 mod leaders;
+#[path = "stampede/lease.rs"]
+mod lease;
 #[path = "stampede/one_fill.rs"]
 mod one_fill;
 #[path = "stampede/refusals.rs"]

@@ -1,10 +1,12 @@
-//! One fill for many: whoever finds no page leads the flight that brings it, waits for it and looks again, or goes alone.
+//! One fill for many: whoever finds no page leads the flight that brings it, waits for it and looks again, or goes alone;
+//! where a store is shared, the leaders of several processes settle by a lease who runs the handler.
 //! The response future boards here; what a leader has to tell those who wait, the fill tells.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::look::look_again;
@@ -13,7 +15,7 @@ use super::site::Site;
 use super::text_store::{self, Found, Sought};
 use super::variant::write_variant;
 use super::visit::Visit;
-use crate::cache::{Boarding, End};
+use crate::cache::{Boarding, End, Lead, Lease, Pauses};
 
 pub(super) type Seeking = Pin<Box<dyn Future<Output = Result<Boarded, Reason>> + Send>>;
 
@@ -87,12 +89,16 @@ fn board_anyway(site: &Site, visit: &Visit) -> Option<Boarding> {
     if !site.cache().page_flights().can_wait() {
         return None;
     }
-    // Requests that cannot have one page never wait for each other: not those of two key schemes, of which one may stand
-    // behind the other.
+    let (cache, key) = (site.cache(), flight_key(site, visit)?);
+    Some(cache.page_flights().board(&visit.key, &key, crowd.most_waiters, cache.clock().now()))
+}
+
+/// What tells requests of one address apart that cannot have one page, as far as it is known yet. Requests of two key
+/// schemes never wait for each other either: the one layer may stand behind the other.
+fn flight_key(site: &Site, visit: &Visit) -> Option<Vec<u8>> {
     let mut key = vec![site.settings.scheme as u8, u8::from(visit.is_head), u8::from(visit.has_authorization)];
     write_variant(&mut key, visit.seen.as_ref()?, &visit.varies_on, &visit.headers);
-    let cache = site.cache();
-    Some(cache.page_flights().board(&visit.key, &key, crowd.most_waiters, cache.clock().now()))
+    Some(key)
 }
 
 /// How often one waits for pages that then are none of his.
@@ -136,7 +142,7 @@ async fn find_or_lead(
         if landed_now != landed || is_deleted {
             landed = landed_now;
             let varied_on = visit.varies_on.clone();
-            match look_again(&site, visit).await? {
+            match look_for_better(&site, visit).await? {
                 Sought::Missing(missing, now_why) => {
                     has_the_right_key = missing.varies_on == varied_on;
                     (visit, why) = (missing, now_why);
@@ -149,7 +155,10 @@ async fn find_or_lead(
                 }
             }
         }
-        if is_leading && has_the_right_key || landings == MOST_LANDINGS {
+        if is_leading && has_the_right_key {
+            return lease_or_find(&site, visit, (missed, why), lead, deadline).await;
+        }
+        if landings == MOST_LANDINGS {
             return Ok(Boarded::Missing(visit.with(lead), why));
         }
         landings += usize::from(is_leading);
@@ -159,4 +168,74 @@ async fn find_or_lead(
             None => return Ok(Boarded::Missing(visit, why)),
         };
     }
+}
+
+/// Looks again for a visit. One that makes a page anew ahead of time has not found anything while it finds that very page.
+async fn look_for_better(site: &Arc<Site>, visit: Box<Visit>) -> Result<Sought, Reason> {
+    let known = visit.stale.as_ref().filter(|_| visit.is_refresh).map(|stale| stale.page.stored_at);
+    match look_again(site, visit).await? {
+        Sought::Found(found, mut visit) if Some(found.page.stored_at) == known => {
+            visit.stale = Some(found);
+            Ok(Sought::Missing(visit, Forward::Stale))
+        }
+        sought => Ok(sought),
+    }
+}
+
+/// Takes the lease, where the layer has one, or finds the page that the holder of it makes in another process. Where the
+/// store fails, or the wait is over, the handler runs without it.
+async fn lease_or_find(
+    site: &Arc<Site>,
+    mut visit: Box<Visit>,
+    (missed, mut why): (Forward, Forward),
+    mut lead: Lead,
+    deadline: Instant,
+) -> Result<Boarded, Reason> {
+    let cache = site.cache();
+    let key = lease_key(site, &visit);
+    let (Some(time), Some(key), None) = (site.settings.crowd.lease, key, cache.backend().objects()) else {
+        return Ok(Boarded::Missing(visit.with(lead), why));
+    };
+    let mut pauses = Pauses::new();
+    loop {
+        let is_over = Instant::now() >= deadline;
+        let mut is_held = false;
+        match Lease::take(cache.backend(), key.clone(), time).await {
+            Ok(Some(lease)) => {
+                lead.hold(lease);
+                is_held = true;
+            }
+            // Another process makes it anew, and nobody waits for that.
+            Ok(None) if visit.is_refresh => {
+                return Ok(match visit.stale.take() {
+                    Some(stale) => Boarded::Found(stale, None),
+                    None => Boarded::Missing(visit.with(lead), why),
+                });
+            }
+            Ok(None) if !is_over => pauses.pause(deadline).await,
+            Ok(None) => return Ok(Boarded::Failed(visit.with(lead), why)),
+            Err(_) => return Ok(Boarded::Missing(visit.with(lead), why)),
+        }
+        // With the lease, too: the page may have been stored since the last look, and the lease given back.
+        match look_for_better(site, visit).await? {
+            Sought::Missing(missing, now_why) => (visit, why) = (missing, now_why),
+            Sought::Found(found, _) => {
+                lead.land();
+                return Ok(Boarded::Found(found, Some(missed)));
+            }
+        }
+        if is_held {
+            return Ok(Boarded::Missing(visit.with(lead), why));
+        }
+    }
+}
+
+/// The key of the lease for what a visit wants.
+fn lease_key(site: &Site, visit: &Visit) -> Option<String> {
+    site.settings.crowd.lease?;
+    let mut digest = Sha256::new();
+    digest.update((visit.key.len() as u64).to_le_bytes());
+    digest.update(&*visit.key);
+    digest.update(flight_key(site, visit)?);
+    site.cache().final_key(&format!("larder.lease.{}", hex::encode(&digest.finalize()[..16]))).ok()
 }

@@ -126,7 +126,7 @@ pub use body::PageBody;
 pub use future::ResponseFuture;
 pub use key::PageKeys;
 pub use key_scheme::KeyScheme;
-pub use layer::{CacheLayer, cache_page};
+pub use layer::{CacheLayer, LeaseTime, cache_page};
 pub use pages::{PageUrl, Pages, StoredPage};
 pub use reason::Reason;
 pub use service::CacheService;

@@ -304,7 +304,7 @@ impl<B: Body> Pumped<B> {
     pub(super) fn size_hint(&self) -> SizeHint {
         match &self.resumed {
             Some(resumed) => resumed.size_hint(),
-            None => self.hint.clone(),
+            None => self.hint,
         }
     }
 }

@@ -44,11 +44,14 @@ pub(crate) struct Crowd {
     pub(crate) most_waiters: usize,
     /// A fill goes on to its end even where nobody waits for it any more.
     pub(crate) finishes_fills: bool,
+    /// One runs the handler for all processes, by a lease that lives so long.
+    pub(crate) lease: Option<Duration>,
 }
 
 impl Default for Crowd {
     fn default() -> Self {
-        Crowd { is_led: true, longest_wait: Duration::from_secs(5), most_waiters: 1024, finishes_fills: false }
+        let (longest_wait, most_waiters) = (Duration::from_secs(5), 1024);
+        Crowd { is_led: true, longest_wait, most_waiters, finishes_fills: false, lease: None }
     }
 }
 

@@ -92,7 +92,7 @@ async fn a_head_never_fills_the_page_of_a_get_and_both_are_made_once() {
             page(if request.method == Method::HEAD { String::new() } else { format!("answer {call}") })
         });
         let site = world.site().longest_wait(LONG).layer(handler.clone());
-        let method = |visitor: usize| if visitor % 2 == 0 { Method::HEAD } else { Method::GET };
+        let method = |visitor: usize| if visitor.is_multiple_of(2) { Method::HEAD } else { Method::GET };
         let tasks = crowd(&site, 100, |visitor| request(method(visitor), HOME, &[])).await;
         handler.open();
         for (visitor, answer) in answers(tasks).await.iter().enumerate() {

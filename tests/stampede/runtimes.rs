@@ -3,27 +3,19 @@
 use tower::Layer;
 
 use crate::gated::Gated;
-use crate::world::{HOME, Plain, ask, get, memory_world, page, text_world};
+use crate::world::{HOME, World, ask, get, memory_world, page, text_world};
 
-fn two_at_once(
-    site: impl tower::Service<
-        Plain,
-        Response = http::Response<larder::page::PageBody<http_body_util::Full<bytes::Bytes>>>,
-        Error: std::fmt::Debug,
-    > + Clone,
-    handler: &Gated,
-) -> impl Future<Output = ()> {
-    async move {
-        let (first, second, ()) = tokio::join!(ask(&site, get(HOME)), ask(&site, get(HOME)), async {
-            // Both are on their way before either is answered.
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-            handler.open();
-        });
-        assert!(first.text().starts_with("answer") && second.text().starts_with("answer"));
-        assert!(ask(&site, get(HOME)).await.text().starts_with("answer"));
-    }
+async fn two_at_once(world: &World, handler: &Gated) {
+    let site = world.site().layer(handler.clone());
+    let (first, second, ()) = tokio::join!(ask(&site, get(HOME)), ask(&site, get(HOME)), async {
+        // Both are on their way before either is answered.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        handler.open();
+    });
+    assert!(first.text().starts_with("answer") && second.text().starts_with("answer"));
+    assert!(ask(&site, get(HOME)).await.text().starts_with("answer"));
 }
 
 #[test]
@@ -31,7 +23,7 @@ fn a_runtime_without_timers_lets_nobody_wait() {
     for world in [memory_world(), text_world()] {
         let handler = Gated::new(|_, call| page(format!("answer {call}")));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(two_at_once(world.site().layer(handler.clone()), &handler));
+        runtime.block_on(two_at_once(&world, &handler));
         assert!((1..=3).contains(&handler.calls()), "{}", world.name);
     }
 }
@@ -41,7 +33,7 @@ fn without_a_runtime_nobody_waits() {
     // A store that answers at once needs none.
     let world = memory_world();
     let handler = Gated::new(|_, call| page(format!("answer {call}")));
-    block_on(two_at_once(world.site().layer(handler.clone()), &handler));
+    block_on(two_at_once(&world, &handler));
     assert_eq!(handler.calls(), 2);
 }
 

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::refused::Refused;
+use super::lease::Lease;
 use crate::clock::Timestamp;
 
 type Hasher = foldhash::quality::RandomState;
@@ -172,7 +173,8 @@ impl Flights {
 
     /// One who runs the handler for himself.
     pub(crate) fn alone(self: &Arc<Self>, address: &[u8], key: &[u8]) -> Lead {
-        Lead { flights: Arc::clone(self), stripe: self.stripe_of(address), name: self.name(address, key), flight: None }
+        let (stripe, name) = (self.stripe_of(address), self.name(address, key));
+        Lead { flights: Arc::clone(self), stripe, name, flight: None, lease: None }
     }
 
     /// Cuts the flights to an address: whoever comes from now on starts another one, and those who wait look again.
@@ -228,6 +230,8 @@ pub(crate) struct Lead {
     name: u64,
     /// There until it has ended, where it is for all.
     flight: Option<Arc<Flight>>,
+    /// Keeps other processes waiting, too.
+    lease: Option<Lease>,
 }
 
 impl Lead {
@@ -256,6 +260,11 @@ impl Lead {
         self.end(End::Refused);
     }
 
+    /// Holds the lease until the flight ends.
+    pub(crate) fn hold(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+    }
+
     /// One who sees whether anybody waits; `None` for one who is alone.
     pub(crate) fn lookout(&self) -> Option<Lookout> {
         self.flight.clone().map(|flight| Lookout { flight })
@@ -266,6 +275,7 @@ impl Lead {
     }
 
     fn end(&mut self, end: End) {
+        self.lease = None;
         let Some(flight) = self.flight.take() else { return };
         let mut table = self.stripe().table();
         if let Some(others) = table.flights.get_mut(&flight.address) {
