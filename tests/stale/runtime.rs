@@ -16,7 +16,7 @@ use tower::{Layer, ServiceExt, service_fn};
 
 use crate::gate::{Failed, Gated, until};
 use crate::log::Log;
-use crate::world::{HOME, Plain, Script, Step, ask, get, memory_world, page, settle, worlds};
+use crate::world::{HOME, Plain, Script, Step, Text, ask, get, memory_world, page, settle, worlds};
 
 /// Polls until it is ready; nothing here waits for long.
 fn drive<T>(future: impl Future<Output = T>) -> T {
@@ -124,4 +124,40 @@ fn what_is_stale_is_told_in_events() {
     assert!(is_told(&["hit, stale while it is made anew", "late=5"]), "{lines:?}");
     assert!(is_told(&["not stored", "status"]), "{lines:?}");
     assert!(is_told(&["answered with a stale page"]), "{lines:?}");
+}
+
+#[tokio::test]
+async fn of_two_processes_one_makes_the_page_anew_where_they_take_leases() {
+    for beta in [0.0, 1e12] {
+        let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
+        let text = Text::new(hands.clock());
+        let handler = Gated::new({
+            let hands = hands.clone();
+            move |_, call| {
+                hands.advance(Duration::from_secs(2));
+                Ok(page(format!("answer {call}")))
+            }
+        });
+        let sites = [(), ()].map(|()| {
+            let layer = CacheLayer::per_site().cache(&Cache::new(text.clone())).cache_status("larder").timeout(60);
+            layer.stale_while_revalidate(30).early_refresh(beta).lease(true).layer(handler.clone())
+        });
+        ask(&sites[0], get(HOME)).await;
+        settle().await;
+        handler.close();
+        if beta == 0.0 {
+            hands.advance(Duration::from_secs(63));
+        }
+        for site in sites.iter().chain(&sites) {
+            assert_eq!(ask(site, get(HOME)).await.text(), "answer 1");
+            handler.reach(2).await;
+            settle().await;
+        }
+        assert_eq!(handler.calls(), 2, "{beta}");
+        handler.open();
+        for site in &sites {
+            until(async || ask(site, get(HOME)).await.text() != "answer 1", "the page is made anew").await;
+        }
+        settle().await;
+    }
 }
