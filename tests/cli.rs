@@ -18,6 +18,8 @@ mod pages;
 mod places;
 #[path = "cli/table.rs"]
 mod table;
+#[path = "cli/tags.rs"]
+mod tags;
 #[path = "cli/tools.rs"]
 mod tools;
 #[path = "cli/values.rs"]

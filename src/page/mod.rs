@@ -70,6 +70,18 @@
 //!
 //! A handler must not ask its own site for its own page: it would wait for itself, for as long as a request waits at most.
 //!
+//! # What is purged
+//!
+//! [`Cache::purge_tag`](crate::Cache::purge_tag) makes all pages with a tag unreachable ([`Tags`], [`CacheLayer::tags`]),
+//! [`Pages::delete`] the pages of a URL, [`Cache::clear`](crate::Cache::clear) everything. Whoever asks after one of them has
+//! returned gets nothing that was begun before it was called: a fill takes down what was purged before its handler runs,
+//! and its page is kept only if nothing of it was purged meanwhile ([`Reason::Purged`]; safety rule 20).
+//!
+//! Memory remembers the number of the last purge of each name in a table of fixed size. In a store with textual keys each
+//! URL and each tag has a *stamp*, a number that is put in its place once and never again; a page bears the stamps it
+//! was stored with, and is answered while all of them are in their places. A purge removes the stamp, and so does a store
+//! that forgets it: that is a miss. The stamp of the URL is read with the page; those of the tags by one more round trip.
+//!
 //! # Inside and around a router
 //!
 //! A hit of a layer around a whole `Router` costs about half of one inside (`Router::layer`), as it never enters it; both

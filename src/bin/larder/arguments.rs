@@ -14,6 +14,7 @@ Examples:
   larder get greeting
   larder page get https://example.com/news --language ja
   larder page delete https://example.com/news
+  larder tag purge article:7
 
 Exit codes:
   0  done
@@ -85,6 +86,9 @@ pub enum Command {
     /// See, and forget, what is stored for a URL
     #[command(subcommand)]
     Page(Page),
+    /// Make the pages with a tag unreachable
+    #[command(subcommand)]
+    Tag(Tag),
     /// What only memcached can tell: every key, what fills it, its counters
     #[cfg(feature = "memcached")]
     #[command(subcommand)]
@@ -225,6 +229,25 @@ pub enum Page {
     Delete(PageDelete),
     /// Print the keys under which a page lies, stored or not
     Keys(PageKeys),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Tag {
+    /// Purge: no page with one of these tags is answered any more; the next request makes it anew
+    ///
+    /// It reaches every layer on the cache, in every process that shares the store, pages whose handlers are running
+    /// included. Whether there were any nobody knows: pages are not counted.
+    Purge(TagPurge),
+}
+
+#[derive(Args, Debug)]
+pub struct TagPurge {
+    /// The tags, as the site's handlers and layers name them
+    #[arg(required = true, value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// The version of the cache, instead of its own
+    #[arg(long, value_name = "VERSION")]
+    pub key_version: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -14,6 +14,7 @@ mod print;
 mod show;
 mod single;
 mod span;
+mod tag;
 mod value;
 
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ async fn run(Arguments { place, command }: Arguments) -> Result<(), Failure> {
         Command::Delete(delete) => single::delete(&place, delete).await,
         Command::Clear(clear) => single::clear(&place, clear).await,
         Command::Page(page) => page::run(&place, page).await,
+        Command::Tag(tag) => tag::run(&place, tag).await,
         #[cfg(feature = "memcached")]
         Command::Memcached(command) => memcached::run(&place, command).await,
         #[cfg(feature = "database")]
