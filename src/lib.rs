@@ -58,6 +58,7 @@
 
 mod clock;
 mod error;
+mod hex_digest;
 mod percent;
 
 pub mod backend;

@@ -149,6 +149,19 @@ impl Cache {
         key::check(self.make_key(key), self.settings.key_rule)
     }
 
+    /// The final key of a key that `write` puts down, in about so many bytes: written once, behind the scope, where no key
+    /// function wants it by itself.
+    pub(crate) fn written_key(&self, bytes: usize, write: impl FnOnce(&mut String)) -> Result<String, Error> {
+        let scope = if self.settings.key_function.is_none() { self.scope() } else { "" };
+        let mut key = String::with_capacity(scope.len() + bytes);
+        key.push_str(scope);
+        write(&mut key);
+        match &self.settings.key_function {
+            Some(_) => self.final_key(&key),
+            None => key::check(key, self.settings.key_rule),
+        }
+    }
+
     /// Whether the backend's health is watched and told by a guard.
     pub(crate) fn is_guarded(&self) -> bool {
         self.settings.is_guarded

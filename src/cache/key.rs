@@ -88,10 +88,15 @@ pub fn key_problems(final_key: &str) -> Vec<KeyProblem> {
     if final_key.len() > LONGEST_KEY && final_key.chars().count() > LONGEST_KEY {
         problems.push(KeyProblem::TooLong);
     }
-    if final_key.bytes().any(|byte| byte <= b' ' || byte == 0x7F) {
+    if has_bad_characters(final_key) {
         problems.push(KeyProblem::BadCharacters);
     }
     problems
+}
+
+/// Without a way out at the first one, so that it takes many bytes at a time: keys with any are seldom.
+fn has_bad_characters(key: &str) -> bool {
+    key.bytes().fold(false, |has_any, byte| has_any | (byte <= b' ') | (byte == 0x7F))
 }
 
 /// Holds a final key against a backend's rule (KEY-10): a key that does not travel is refused with its first problem, or

@@ -8,10 +8,46 @@ use crate::clock::Timestamp;
 const MONTHS: [&[u8; 3]; 12] =
     [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
 
+/// By the day so many days after the first of January 1970, from 0 on.
+const WEEKDAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"];
+
 /// The moment as an HTTP date (IMF-fixdate), the fraction of a second cut off (HDR-11).
 pub(crate) fn http_date(moment: Timestamp) -> HeaderValue {
-    let whole = Timestamp::from_secs(moment.as_secs());
-    HeaderValue::try_from(httpdate::fmt_http_date(whole.into())).expect("a date is plain ASCII")
+    let (days, seconds) = (moment.as_secs() / 86_400, moment.as_secs() % 86_400);
+    let (year, month, day) = civil(days);
+    // The first of January 1970 was a Thursday.
+    let weekday = WEEKDAYS[(days % 7) as usize];
+    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    text[..3].copy_from_slice(weekday);
+    text[5..7].copy_from_slice(&two_digits(day));
+    text[8..11].copy_from_slice(MONTHS[month as usize - 1]);
+    text[8] = text[8].to_ascii_uppercase();
+    text[12..14].copy_from_slice(&two_digits(year / 100));
+    text[14..16].copy_from_slice(&two_digits(year % 100));
+    text[17..19].copy_from_slice(&two_digits(seconds / 3_600));
+    text[20..22].copy_from_slice(&two_digits(seconds / 60 % 60));
+    text[23..25].copy_from_slice(&two_digits(seconds % 60));
+    HeaderValue::from_bytes(&text).expect("a date is plain ASCII")
+}
+
+/// The last two digits of a number.
+fn two_digits(number: u64) -> [u8; 2] {
+    [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
+}
+
+/// Year, month and day of the day so many days after the first of January 1970. Years begin in March here, so that the leap
+/// day is the last one of its year, and months of 30.6 days fall where they are.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const DAYS_OF_400_YEARS: u64 = 146_097;
+    const FROM_MARCH_OF_YEAR_0: u64 = 719_468;
+    let days = days + FROM_MARCH_OF_YEAR_0;
+    let day_of_era = days % DAYS_OF_400_YEARS;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    (year_of_era + days / DAYS_OF_400_YEARS * 400 + u64::from(month <= 2), month, day)
 }
 
 /// Seconds since the epoch of an HTTP date in any of its three forms, as Django reads them (CON-7).
@@ -182,6 +218,14 @@ mod tests {
             "Sun, 06 Nov +994 08:49:37 GMT",
         ] {
             assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_day_of_six_centuries_is_written_as_httpdate_does() {
+        for day in 0..=Timestamp::from_nanos(u64::MAX).as_secs() / 86_400 {
+            let moment = Timestamp::from_secs(day * 86_400 + day * 7_919 % 86_400);
+            assert_eq!(http_date(moment), httpdate::fmt_http_date(moment.into()), "{moment:?}");
         }
     }
 

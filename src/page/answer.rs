@@ -1,6 +1,8 @@
 //! An answer from a stored page: its head with the right `Age`, its body without a copy.
 //! The service answers with it from a shelf, the response future from a frame.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -38,6 +40,18 @@ impl Found {
         answer(&self.page, &self.ready, self.is_head, self.is_known, self.now)
     }
 
+    /// The response, of which there is no second.
+    pub(super) fn into_response<B: Body>(self) -> Response<PageBody<B>> {
+        let Found { page, ready, is_head, is_known, now } = self;
+        match Arc::try_unwrap(ready) {
+            Ok(Ready { head, says_length, body }) => {
+                let length = body.len();
+                respond(&page, head, says_length, length, move || body, is_head, is_known, now)
+            }
+            Err(ready) => answer(&page, &ready, is_head, is_known, now),
+        }
+    }
+
     /// What is told of it.
     pub(super) fn outcome(&self) -> Outcome {
         Outcome::hit(&self.page, self.now)
@@ -53,7 +67,23 @@ pub(super) fn answer<B: Body>(
     is_known: bool,
     now: Timestamp,
 ) -> Response<PageBody<B>> {
-    let mut headers = ready.head.clone();
+    let body = || ready.body.clone();
+    respond(page, ready.head.clone(), ready.says_length, ready.body.len(), body, is_head, is_known, now)
+}
+
+/// The same from a head that may be taken to pieces.
+#[expect(clippy::too_many_arguments, reason = "what a head made ready consists of, and what the visitor wants")]
+#[inline]
+fn respond<B: Body>(
+    page: &Page,
+    mut headers: HeaderMap,
+    says_length: bool,
+    length: usize,
+    body: impl FnOnce() -> Bytes,
+    is_head: bool,
+    is_known: bool,
+    now: Timestamp,
+) -> Response<PageBody<B>> {
     if let Some(age) = headers.values_mut().next() {
         *age = age_value(page.age_at(now));
     }
@@ -64,15 +94,15 @@ pub(super) fn answer<B: Body>(
         if page.status == StatusCode::NO_CONTENT {
             // There is no content whose length could be told (RFC 9110, section 8.6).
             headers.remove(CONTENT_LENGTH);
-        } else if !ready.says_length {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(ready.body.len() as u64));
+        } else if !says_length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length as u64));
         }
         (page.status, Bytes::new())
     } else {
-        if !ready.says_length {
+        if !says_length {
             headers.remove(CONTENT_LENGTH);
         }
-        (page.status, ready.body.clone())
+        (page.status, body())
     };
     let mut response = Response::new(PageBody::whole(body));
     *response.headers_mut() = headers;

@@ -279,7 +279,7 @@ mod tests {
         let read = Frame::read(&written.write()).unwrap();
         assert_eq!(read, written);
         assert_eq!(read.page.body(), "hello");
-        assert_eq!(crate::page::head::read_head(&read.page.head()), Some(headers));
+        assert_eq!(crate::page::head::read_head(&read.page.head(), |_| ()), Some(headers));
         assert_eq!(read.page.age_at(Timestamp::from_secs(1_030)), 37);
     }
 
@@ -342,7 +342,7 @@ mod tests {
         fn rule_21_any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let bytes = Bytes::from(bytes);
             prop_assert_eq!(Frame::read(&bytes), None);
-            let _ = crate::page::head::read_head(&bytes);
+            let _ = crate::page::head::read_head(&bytes, |_| ());
             let _ = is_for(&bytes, None, &HeaderMap::new());
         }
 

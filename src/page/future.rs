@@ -19,7 +19,7 @@ use super::boarding::{Boarded, Seeking, board_at_once, board_to_refresh, seek_an
 use super::body::PageBody;
 use super::fill::Storing;
 use super::reason::{Forward, Outcome, Reason};
-use super::service::Shared;
+use super::service::{Shared, mark};
 use super::settle::{Settled, mark_hit, settle};
 use super::site::Site;
 use super::staleness::ask_for_the_whole;
@@ -138,7 +138,7 @@ pin_project! {
         B2: Body,
     {
         Boarding { visit: Option<Box<Visit>>, why: Forward, landed: u64, request: Option<Request<B>> },
-        Seeking { seeking: Seeking, request: Option<Request<B>> },
+        Seeking { seeking: Seeking, request: Option<Request<B>>, is_marked: bool },
         Readying { service: S, request: Option<Request<B>>, after: Option<After> },
         Running { #[pin] running: S::Future, after: Option<After> },
         Storing { storing: Storing, why: Forward, response: Option<Response<PageBody<B2>>> },
@@ -180,10 +180,11 @@ where
         Self::at(Stage::Boarding { visit: Some(visit), why, landed, request: Some(request) }, shared, is_nested)
     }
 
-    /// Seeks the page in a store that answers later.
+    /// Seeks the page in a store that answers later. The request is marked for layers further in where it is sent on to
+    /// them.
     pub(super) fn seek(visit: Box<Visit>, request: Request<B>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
         let seeking = Box::pin(seek_and_board(Arc::clone(&shared.site), visit));
-        Self::at(Stage::Seeking { seeking, request: Some(request) }, shared, is_nested)
+        Self::at(Stage::Seeking { seeking, request: Some(request), is_marked: false }, shared, is_nested)
     }
 
     /// Sends a request on that no page can answer.
@@ -205,7 +206,8 @@ where
         ask_for_the_whole(&mut visit.headers);
         ask_for_the_whole(request.headers_mut());
         if let Some(seeking) = board_to_refresh(&shared.site, visit, why, landed) {
-            let sent_on = SentOn::at(Stage::Seeking { seeking, request: Some(request) }, shared, false);
+            let sent_on =
+                SentOn::at(Stage::Seeking { seeking, request: Some(request), is_marked: true }, shared, false);
             runtime.spawn(make_anew(Box::pin(sent_on)).in_current_span());
         }
     }
@@ -388,19 +390,22 @@ where
                             let after = Some(After::Store(visit, why));
                             Stage::Readying { service: this.shared.inner(), request: request.take(), after }
                         }
-                        Err(seeking) => Stage::Seeking { seeking, request: request.take() },
+                        Err(seeking) => Stage::Seeking { seeking, request: request.take(), is_marked: true },
                     }
                 }
-                StageProjection::Seeking { seeking, request } => {
+                StageProjection::Seeking { seeking, request, is_marked } => {
                     let after = match ready!(seeking.as_mut().poll(context)) {
                         Ok(Boarded::Found(found, waited)) => {
-                            let mut response = found.response();
                             let outcome = waited.map_or(found.outcome(), |why| Outcome::Collapsed { why });
+                            let mut response = found.into_response();
                             mark_hit(&mut response, outcome, &this.shared.site, *this.is_nested);
                             return Poll::Ready(Ok(response));
                         }
                         Ok(Boarded::ToRefresh(found, visit, why, landed)) => {
-                            let request = request.take().expect(POLLED_AGAIN);
+                            let mut request = request.take().expect(POLLED_AGAIN);
+                            if !*is_marked {
+                                mark(&this.shared.site, &mut request);
+                            }
                             ResponseFuture::refresh(visit, why, Some(landed), request, this.shared);
                             let mut response = found.response();
                             mark_hit(&mut response, found.outcome(), &this.shared.site, *this.is_nested);
@@ -422,6 +427,9 @@ where
                         }
                         Err(reason) => After::Pass(reason),
                     };
+                    if let (false, Some(request)) = (*is_marked, request.as_mut()) {
+                        mark(&this.shared.site, request);
+                    }
                     Stage::Readying { service: this.shared.inner(), request: request.take(), after: Some(after) }
                 }
                 StageProjection::Readying { service, request, after } => {

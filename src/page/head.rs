@@ -171,10 +171,12 @@ pub(super) fn read_value<'a>(pieces: &mut Pieces<'a>) -> Option<Value<'a>> {
     })
 }
 
-/// Reads a header block back; most of its values are slices of `block`. `None` if it is not one.
-pub(super) fn read_head(block: &Bytes) -> Option<HeaderMap> {
+/// Reads a header block back, behind what `first` puts first, with room for one header more; most values are slices of
+/// `block`. `None` if it is not one.
+pub(super) fn read_head(block: &Bytes, first: impl FnOnce(&mut HeaderMap)) -> Option<HeaderMap> {
     let mut pieces = Pieces::of(block);
-    let mut headers = HeaderMap::try_with_capacity(count_headers(block)).ok()?;
+    let mut headers = HeaderMap::try_with_capacity(count_headers(block) + 2).ok()?;
+    first(&mut headers);
     while !pieces.is_at_end() {
         let name = match read_name(&mut pieces)? {
             Name::Common(name) => name.clone(),

@@ -9,6 +9,7 @@ use sha2::Sha256;
 use super::address::Address;
 use super::django_url::absolute_uri;
 use super::key_scheme::KeyScheme;
+use crate::hex_digest::{HexDigest, OF_NOTHING, OF_NOTHING_BY_MD5};
 
 /// The two textual keys of a page, before the cache's own prefix and version ([`crate::Cache::make_key`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,26 +28,28 @@ pub struct PageKeys {
     pub head: String,
 }
 
-/// The textual keys of one address.
+/// The textual keys of one address. The URL is digested once, however many keys are made.
+#[derive(Clone, Debug)]
 pub(crate) struct TextKeys {
     scheme: KeyScheme,
     prefix: String,
-    /// The digest of the URL.
-    url: String,
+    url: HexDigest,
     suffix: String,
 }
 
 impl TextKeys {
     /// The key of what is known about the URL.
     pub(crate) fn header(&self) -> String {
-        let TextKeys { prefix, url, suffix, .. } = self;
-        format!("views.decorators.cache.cache_header.{prefix}.{url}{suffix}")
+        let mut key = String::with_capacity(self.longest());
+        self.write_header(&mut key);
+        key
     }
 
     /// The key of the stamp that the pages of the URL bear.
     pub(crate) fn stamp(&self) -> String {
-        let TextKeys { prefix, url, suffix, .. } = self;
-        format!("larder.page.{prefix}.{url}{suffix}")
+        let mut key = String::with_capacity(self.longest());
+        self.write_stamp(&mut key);
+        key
     }
 
     /// The digest of the URL, in hexadecimal digits.
@@ -56,10 +59,50 @@ impl TextKeys {
 
     /// The key of one page of that URL. `names` are what [`KeyScheme::header_names`] made of its `Vary`.
     pub(crate) fn page(&self, method: &Method, names: &[String], request_headers: &HeaderMap) -> String {
-        let TextKeys { scheme, prefix, url, suffix } = self;
-        let method = method.as_str().to_ascii_uppercase();
-        let headers = scheme.headers_digest(names, request_headers);
-        format!("views.decorators.cache.cache_page.{prefix}.{method}.{url}.{headers}{suffix}")
+        let mut key = String::with_capacity(self.longest());
+        self.write_page(&mut key, method, &self.headers_digest(names, request_headers));
+        key
+    }
+
+    /// Puts the key of what is known about the URL behind what `out` has.
+    pub(crate) fn write_header(&self, out: &mut String) {
+        let TextKeys { prefix, url, suffix, .. } = self;
+        for part in ["views.decorators.cache.cache_header.", prefix, ".", url, suffix] {
+            out.push_str(part);
+        }
+    }
+
+    /// Puts the key of the stamp behind what `out` has.
+    pub(crate) fn write_stamp(&self, out: &mut String) {
+        let TextKeys { prefix, url, suffix, .. } = self;
+        for part in ["larder.page.", prefix, ".", url, suffix] {
+            out.push_str(part);
+        }
+    }
+
+    /// The digest of the values that a request has for these headers, as all pages of one `Vary` have it in their keys.
+    pub(crate) fn headers_digest(&self, names: &[String], request_headers: &HeaderMap) -> HexDigest {
+        self.scheme.headers_digest(names, request_headers)
+    }
+
+    /// Puts the key of one page behind what `out` has.
+    pub(crate) fn write_page(&self, out: &mut String, method: &Method, headers: &HexDigest) {
+        let TextKeys { prefix, url, suffix, .. } = self;
+        out.push_str("views.decorators.cache.cache_page.");
+        out.push_str(prefix);
+        out.push('.');
+        out.extend(method.as_str().chars().map(|letter| letter.to_ascii_uppercase()));
+        for part in [".", url, ".", headers, suffix] {
+            out.push_str(part);
+        }
+    }
+
+    /// Bytes that no key of a GET or HEAD is longer than.
+    pub(crate) fn longest(&self) -> usize {
+        "views.decorators.cache.cache_header...HEAD..".len()
+            + self.prefix.len()
+            + 2 * HexDigest::LONGEST
+            + self.suffix.len()
     }
 }
 
@@ -111,28 +154,30 @@ impl KeyScheme {
         }
     }
 
-    fn url_digest(self, address: &Address<'_>) -> String {
+    fn url_digest(self, address: &Address<'_>) -> HexDigest {
         match self {
-            KeyScheme::Sha256 => hex::encode(Sha256::digest(&*address.to_bytes(""))),
-            KeyScheme::Django52 | KeyScheme::Django61 => hex::encode(Md5::digest(absolute_uri(address))),
+            KeyScheme::Sha256 => HexDigest::of(&Sha256::digest(&*address.to_bytes(""))),
+            KeyScheme::Django52 | KeyScheme::Django61 => HexDigest::of(&Md5::digest(absolute_uri(address))),
         }
     }
 
-    fn headers_digest(self, names: &[String], request_headers: &HeaderMap) -> String {
+    fn headers_digest(self, names: &[String], request_headers: &HeaderMap) -> HexDigest {
+        if names.is_empty() {
+            return HexDigest::of(if self == KeyScheme::Sha256 { &OF_NOTHING } else { &OF_NOTHING_BY_MD5 });
+        }
         if self == KeyScheme::Sha256 {
             let mut digest = Sha256::new();
             for name in names {
-                let lines: Vec<&[u8]> =
-                    request_headers.get_all(name.as_str()).iter().map(|line| line.as_bytes()).collect();
+                let lines = request_headers.get_all(name.as_str());
                 digest.update((name.len() as u64).to_le_bytes());
                 digest.update(name);
-                digest.update((lines.len() as u64).to_le_bytes());
+                digest.update((lines.iter().count() as u64).to_le_bytes());
                 for line in lines {
                     digest.update((line.len() as u64).to_le_bytes());
                     digest.update(line);
                 }
             }
-            return hex::encode(digest.finalize());
+            return HexDigest::of(&digest.finalize());
         }
         let mut digest = Md5::new();
         for name in names {
@@ -142,7 +187,7 @@ impl KeyScheme {
                 Some(value) => digest.update(format!("{}:{value},", value.len())),
             }
         }
-        hex::encode(digest.finalize())
+        HexDigest::of(&digest.finalize())
     }
 
     /// Language and time zone, readable at the end of the key (PGK-13, PGK-14). Ours is hashed where it could make a

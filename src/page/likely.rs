@@ -5,9 +5,36 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::key_scheme::KeyScheme;
+
 /// A few `Vary` values, the newest first. A clone is another handle on the same ones.
 #[derive(Clone, Debug)]
-pub(crate) struct Likely(Arc<ArcSwap<Vec<Option<String>>>>);
+pub(crate) struct Likely(Arc<ArcSwap<Vec<LikelyVary>>>);
+
+/// A `Vary` value, and what of it goes into textual keys, so that this is not read out of it for each request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LikelyVary {
+    text: Option<String>,
+    names: Vec<String>,
+    names_beside_language: Vec<String>,
+}
+
+impl LikelyVary {
+    fn of(vary: Option<&str>, scheme: KeyScheme) -> Self {
+        let names = |language_is_keyed| scheme.header_names(vary, language_is_keyed);
+        LikelyVary { text: vary.map(str::to_owned), names: names(false), names_beside_language: names(true) }
+    }
+
+    /// The value; `None` where there was no such header.
+    pub(super) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// What [`KeyScheme::header_names`] makes of it.
+    pub(super) fn names(&self, language_is_keyed: bool) -> &[String] {
+        if language_is_keyed { &self.names_beside_language } else { &self.names }
+    }
+}
 
 /// How many there are. Each is one more key in every look-up, and most sites have one or two.
 const MOST: usize = 3;
@@ -18,26 +45,26 @@ const LONGEST: usize = 512;
 impl Default for Likely {
     /// No `Vary` at all.
     fn default() -> Self {
-        Likely(Arc::new(ArcSwap::from_pointee(vec![None])))
+        Likely(Arc::new(ArcSwap::from_pointee(vec![LikelyVary::default()])))
     }
 }
 
 impl Likely {
     /// The values.
-    pub(super) fn values(&self) -> Arc<Vec<Option<String>>> {
+    pub(super) fn values(&self) -> Arc<Vec<LikelyVary>> {
         self.0.load_full()
     }
 
     /// Takes note of a value that a page had; the oldest goes for it.
-    pub(super) fn note(&self, vary: Option<&str>) {
-        let is_noted = |values: &[Option<String>]| values.iter().any(|value| value.as_deref() == vary);
+    pub(super) fn note(&self, vary: Option<&str>, scheme: KeyScheme) {
+        let is_noted = |values: &[LikelyVary]| values.iter().any(|value| value.text() == vary);
         if vary.is_some_and(|vary| vary.len() > LONGEST) || is_noted(&self.0.load()) {
             return;
         }
         self.0.rcu(|values| {
             let mut values = Vec::clone(values);
             if !is_noted(&values) {
-                values.insert(0, vary.map(str::to_owned));
+                values.insert(0, LikelyVary::of(vary, scheme));
                 values.truncate(MOST);
             }
             values
@@ -50,7 +77,7 @@ mod tests {
     use super::*;
 
     fn values(likely: &Likely) -> Vec<Option<String>> {
-        likely.values().to_vec()
+        likely.values().iter().map(|value| value.text.clone()).collect()
     }
 
     #[test]
@@ -58,7 +85,7 @@ mod tests {
         let likely = Likely::default();
         assert_eq!(values(&likely), [None]);
         for vary in ["Cookie", "Accept", "Cookie", "Origin"] {
-            likely.note(Some(vary));
+            likely.note(Some(vary), KeyScheme::Sha256);
         }
         assert_eq!(values(&likely), ["Origin", "Accept", "Cookie"].map(|vary| Some(vary.to_owned())));
     }
@@ -67,8 +94,8 @@ mod tests {
     fn a_flood_of_values_takes_no_room() {
         let likely = Likely::default();
         for number in 0..10_000 {
-            likely.note(Some(&format!("x-{number}")));
-            likely.note(Some(&"x".repeat(10_000)));
+            likely.note(Some(&format!("x-{number}")), KeyScheme::Sha256);
+            likely.note(Some(&"x".repeat(10_000)), KeyScheme::Sha256);
         }
         assert_eq!(values(&likely).len(), MOST);
         assert!(values(&likely).iter().flatten().all(|vary| vary.len() <= LONGEST));

@@ -109,6 +109,7 @@ mod fill;
 mod frame;
 mod future;
 mod head;
+mod inquiry;
 mod key;
 mod key_scheme;
 mod known;

@@ -119,8 +119,7 @@ where
 
         let Some(objects) = site.cache().backend().objects() else {
             let mut visit = Visit::new(&request, &address, key);
-            visit.text = Some(address.to_owned());
-            mark(site, &mut request);
+            visit.text = Some(site.settings.scheme.text_keys(&address));
             return ResponseFuture::seek(Box::new(visit), request, &self.shared, is_nested);
         };
 
@@ -183,7 +182,7 @@ fn landed_near(site: &Site, visit: &Visit, landed: u64) -> Option<u64> {
 
 /// Tells layers further in what this one has seen, a request that it does not answer for itself included: a page that
 /// one of them kept in the same place would be found here without what the layers between add to it.
-fn mark<B>(site: &Arc<Site>, request: &mut Request<B>) {
+pub(super) fn mark<B>(site: &Arc<Site>, request: &mut Request<B>) {
     if request.extensions().get::<OriginalUrl>().is_none() {
         let url = OriginalUrl(original_uri(request).clone());
         request.extensions_mut().insert(url);

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
+use smallvec::SmallVec;
 
 use super::address::Address;
 use super::begun::{Begun, Counters};
 use super::frame::{Frame, Page};
 use super::head::read_head;
-use super::key::{TextKeys, vary_text};
+use super::inquiry::Inquiry;
+use super::key::vary_text;
 use super::known::Known;
 use super::reason::{Forward, Reason};
 use super::shelf::Ready;
@@ -56,7 +58,7 @@ pub(crate) async fn seek(site: Arc<Site>, visit: Box<Visit>) -> Result<Sought, R
 pub(crate) async fn try_seek(site: &Site, mut visit: Box<Visit>, is_to_be_made: bool) -> Result<Sought, Error> {
     let found = find(site, &mut visit, is_to_be_made).await?;
     let ready =
-        |(page, now): (Page, Timestamp)| Ready::of(&page).map(|ready| visit.found((page, Arc::new(ready)), now));
+        |(page, now): (Page, Timestamp)| Ready::for_once(&page).map(|ready| visit.found((page, Arc::new(ready)), now));
     Ok(match found {
         Ok(page) => match ready(page) {
             Some(found) => Sought::Found(found, visit),
@@ -84,29 +86,25 @@ impl From<Forward> for Missed {
 }
 
 async fn find(site: &Site, visit: &mut Visit, is_to_be_made: bool) -> Result<Result<(Page, Timestamp), Missed>, Error> {
-    let Some(address) = &visit.text else { return Ok(Err(Forward::UriMiss.into())) };
-    let keys = site.settings.scheme.text_keys(&address.parts());
-    let counters = Counters::of(site.cache(), &keys)?;
-    let mut asked = vec![site.cache().final_key(&keys.header())?, site.cache().final_key(&keys.stamp())?];
-    let needed = asked.len();
-    let counts = needed..if is_to_be_made && site.expectation.is_miss() { needed + counters.0.len() } else { needed };
-    asked.extend(counters.0.iter().take(counts.len()).cloned());
-
-    let likely = site.likely.values();
-    let likely = likely.iter().flat_map(|vary| page_keys(site, visit, &keys, vary.as_deref()));
-    add_new(&mut asked, likely.filter_map(Result::ok));
-    let mut answers = ask_together(site, &mut asked, needed).await?;
-    visit.begun.stamp = answers.get(1).and_then(Option::as_ref).and_then(Stamp::read);
-
-    let counted = answers.get(counts.clone()).map(<[_]>::to_vec).filter(|counted| !counted.is_empty());
-    let found = pick(site, visit, &keys, &asked, &mut answers).await?;
+    let Some(text) = &visit.text else { return Ok(Err(Forward::UriMiss.into())) };
+    let mut inquiry = Inquiry::new(site, visit, text, is_to_be_made && site.expectation.is_miss())?;
+    inquiry.ask().await?;
+    visit.begun.stamp = inquiry.stamp();
+    let known = inquiry.known();
+    let found = pick(site, visit, known.as_ref(), &mut inquiry).await?;
+    visit.is_due = is_to_be_made && found.as_ref().is_ok_and(|(page, now)| site.is_due_early(page, *now));
+    let is_missing = found.is_err() || visit.is_due;
+    if is_missing {
+        visit.varies_on = known.as_ref().map(Known::names).unwrap_or_default();
+    }
     if is_to_be_made {
         site.expectation.note(found.is_err());
-        visit.is_due = found.as_ref().is_ok_and(|(page, now)| site.is_due_early(page, *now));
-        match (found.is_err() || visit.is_due, counted) {
-            (false, _) => {}
-            (true, Some(counted)) => counters.note(site.cache(), &counted, &mut visit.begun).await?,
-            (true, None) => counters.ask(site.cache(), &mut visit.begun).await?,
+        if let (true, Some(text)) = (is_missing, &visit.text) {
+            let counters = Counters::of(site.cache(), text)?;
+            match inquiry.counted() {
+                Some(counted) => counters.note(site.cache(), counted, &mut visit.begun).await?,
+                None => counters.ask(site.cache(), &mut visit.begun).await?,
+            }
         }
     }
     Ok(found)
@@ -115,41 +113,20 @@ async fn find(site: &Site, visit: &mut Visit, is_to_be_made: bool) -> Result<Res
 /// The page for a visit among what was found, and what has to be asked for besides.
 async fn pick(
     site: &Site,
-    visit: &mut Visit,
-    keys: &TextKeys,
-    asked: &[String],
-    answers: &mut [Option<Stored>],
+    visit: &Visit,
+    known: Option<&Known>,
+    inquiry: &mut Inquiry<'_>,
 ) -> Result<Result<(Page, Timestamp), Missed>, Error> {
     let now = site.cache().clock().now();
-    let known = answers.first_mut().and_then(Option::take).as_ref().and_then(Known::read);
-    let known = known.inspect(|known| visit.varies_on = known.names());
     let (Some(known), Some(stamp)) = (known, visit.begun.stamp) else { return Ok(Err(Forward::UriMiss.into())) };
-    let mut wanted: Vec<String> = Vec::new();
-    for vary in known.living(now) {
-        let keys = page_keys(site, visit, keys, vary).into_iter().collect::<Result<Vec<_>, _>>()?;
-        if keys.iter().any(|key| !asked.contains(key)) {
-            site.likely.note(vary);
-        }
-        add_new(&mut wanted, keys);
-    }
-    if wanted.is_empty() {
+    let mut living = known.living(now).peekable();
+    if living.peek().is_none() {
         return Ok(Err(Forward::Stale.into()));
     }
-    let mut stored = Vec::new();
-    let mut unasked = Vec::new();
-    for key in wanted {
-        match asked.iter().position(|asked| *asked == key).and_then(|position| answers.get_mut(position)) {
-            Some(answer) => stored.push(answer.take()),
-            None => unasked.push(key),
-        }
-    }
-    if !unasked.is_empty() {
-        stored.extend(site.cache().backend().get_many(&unasked).await?);
-    }
+    let stored = inquiry.pages(visit, living).await?;
 
-    let mut frames: Vec<Frame> = stored
+    let mut frames: SmallVec<[Frame; 2]> = stored
         .into_iter()
-        .flatten()
         .filter(|stored| stored.flags == flags::PAGE)
         .filter_map(|stored| Frame::read(&stored.data))
         .filter(|frame| Some(frame.generation) == known.generation && frame.stamp == stamp)
@@ -176,45 +153,20 @@ async fn pick(
 }
 
 /// Which pages have all the stamps of their tags in their places: one more round trip where any has tags.
-async fn are_current(site: &Site, frames: &[Frame]) -> Result<Vec<bool>, Error> {
+async fn are_current(site: &Site, frames: &[Frame]) -> Result<SmallVec<[bool; 2]>, Error> {
     let mut names: Vec<TagName> = Vec::new();
     for (name, _) in frames.iter().flat_map(|frame| &frame.tags) {
         if !names.contains(name) {
             names.push(*name);
         }
     }
-    let there = if names.is_empty() { Vec::new() } else { site.cache().tag_stamps(&names).await? };
+    if names.is_empty() {
+        return Ok(SmallVec::from_elem(true, frames.len()));
+    }
+    let there = site.cache().tag_stamps(&names).await?;
     let there: HashMap<TagName, Stamp> =
         names.into_iter().zip(there).filter_map(|(name, stamp)| Some((name, stamp?))).collect();
     Ok(frames.iter().map(|frame| frame.tags.iter().all(|(name, stamp)| there.get(name) == Some(stamp))).collect())
-}
-
-/// The keys of the pages with that `Vary` that can answer the visit: a HEAD is answered from a GET page too.
-fn page_keys(site: &Site, visit: &Visit, keys: &TextKeys, vary: Option<&str>) -> Vec<Result<String, Error>> {
-    let methods: &[Method] = if visit.is_head { &[Method::GET, Method::HEAD] } else { &[Method::GET] };
-    let names = site.settings.scheme.header_names(vary, visit.has_language);
-    methods.iter().map(|method| site.cache().final_key(&keys.page(method, &names, &visit.headers))).collect()
-}
-
-fn add_new(keys: &mut Vec<String>, more: impl IntoIterator<Item = String>) {
-    for key in more {
-        if !keys.contains(&key) {
-            keys.push(key);
-        }
-    }
-}
-
-/// What is stored under the keys, in one round trip. The first keys are `needed`, the others are guesses: where the server of
-/// one of them is down, the first are asked for alone, and `keys` says so.
-async fn ask_together(site: &Site, keys: &mut Vec<String>, needed: usize) -> Result<Vec<Option<Stored>>, Error> {
-    let backend = site.cache().backend();
-    match backend.get_many(keys).await {
-        Err(Error::Unavailable { server: Some(_), .. }) if keys.len() > needed => {
-            keys.truncate(needed);
-            backend.get_many(keys).await
-        }
-        answers => answers,
-    }
 }
 
 /// Deletes what is stored for an address; says whether anything was there. What is on its way there does not come to it.
@@ -246,10 +198,9 @@ async fn try_store(
     tags: Vec<TagName>,
     page: Page,
 ) -> Result<Result<(), Reason>, Error> {
-    let Some(address) = visit.text else { return Ok(Ok(())) };
+    let Some(keys) = &visit.text else { return Ok(Ok(())) };
     let (cache, backend) = (site.cache(), site.cache().backend());
     let now = page.stored_at;
-    let keys = site.settings.scheme.text_keys(&address.parts());
     let names = site.settings.scheme.header_names(vary.as_deref(), visit.has_language);
     let method = if visit.is_head { Method::HEAD } else { Method::GET };
     let header_key = site.cache().final_key(&keys.header())?;
@@ -271,7 +222,7 @@ async fn try_store(
     let ([header_key, stamp_key, tag_keys @ ..], [known, stamp, tag_stamps @ ..]) = (&asked[..], &found[..]) else {
         return Ok(Err(Reason::Backend));
     };
-    site.likely.note(vary.as_deref());
+    site.likely.note(vary.as_deref(), site.settings.scheme);
     let known = known.as_ref().and_then(Known::read).unwrap_or_default().with(vary, page.dead_at(), now);
     let page_ttl = ttl(page.dead_at(), now);
     let list_ttl = ttl(known.dead_at(), now);
@@ -300,8 +251,7 @@ pub(crate) fn take_away(
     visit: &Visit,
     page: &Page,
 ) -> Option<impl Future<Output = ()> + Send + use<>> {
-    let (address, head) = (visit.text.as_ref()?, read_head(&page.head())?);
-    let keys = site.settings.scheme.text_keys(&address.parts());
+    let (keys, head) = (visit.text.as_ref()?, read_head(&page.head(), |_| ())?);
     let names = site.settings.scheme.header_names(vary_text(&head).as_deref(), visit.has_language);
     let method = if page.is_head { Method::HEAD } else { Method::GET };
     let key = site.cache().final_key(&keys.page(&method, &names, &visit.headers)).ok()?;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method, Request, header};
 
-use super::address::{Address, AddressBytes, OwnedAddress};
+use super::address::{Address, AddressBytes};
 use super::answer::is_known_to;
 use super::begun::Begun;
 use super::frame::Page;
+use super::key::TextKeys;
 use super::shelf::Ready;
 use super::text_store::Found;
 use super::variant::Seen;
@@ -30,8 +31,8 @@ pub(crate) struct Visit {
     pub(crate) seen: Option<Seen<'static>>,
     /// The bytes of its address.
     pub(crate) key: AddressBytes,
-    /// Its address in parts, for stores whose keys are text.
-    pub(crate) text: Option<OwnedAddress>,
+    /// Its textual keys, for stores that need them.
+    pub(crate) text: Option<TextKeys>,
     /// What was known of purges before the handler ran.
     pub(crate) begun: Begun,
     /// What pages of its URL are known to vary on.

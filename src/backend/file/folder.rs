@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use crate::hex_digest::HexDigest;
+
 /// How many shards there are: as many as a byte has values.
 pub(super) const SHARDS: usize = 256;
 
@@ -45,8 +47,13 @@ impl Folder {
     /// share a name.
     pub(super) fn place(&self, key: &str) -> Place {
         let digest = Sha256::digest(key.as_bytes());
-        let shard = usize::from(digest[0]);
-        Place { shard, file: self.shard(shard).join(format!("{}{SUFFIX}", hex::encode(digest))) }
+        let digits = HexDigest::of(&digest);
+        let mut file = PathBuf::with_capacity(self.root.as_os_str().len() + 4 + digits.len() + SUFFIX.len());
+        file.push(&self.root);
+        file.push(&digits[..2]);
+        file.push(&*digits);
+        file.as_mut_os_string().push(SUFFIX);
+        Place { shard: usize::from(digest[0]), file }
     }
 
     pub(super) fn shard(&self, number: usize) -> PathBuf {

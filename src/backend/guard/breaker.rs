@@ -52,6 +52,11 @@ impl Breaker {
         }
     }
 
+    /// Whether the backend is left alone.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Breaker::Open { .. })
+    }
+
     /// The backend answered a call. While it is left alone, only the probe's word counts: what was asked before the
     /// failures may have been answered before them.
     pub(super) fn succeed(&mut self, admission: Admission) -> Change {

@@ -21,6 +21,8 @@ pub(crate) struct Guarded {
     patience: Patience,
     clock: Clock,
     health: Mutex<Health>,
+    /// Nothing failed since the last call that did not: there is nothing in `health` that one more success changes.
+    is_well: AtomicBool,
     may_have_to_connect: AtomicBool,
 }
 
@@ -31,6 +33,13 @@ struct Health {
     /// Writes that failed on end, while there may have been reads that did not: a store that is full or read-only.
     failed_writes: u32,
     are_writes_told: bool,
+}
+
+impl Health {
+    /// Whether there is nothing that another success would change.
+    fn is_well(&self) -> bool {
+        self.breaker == Breaker::new() && self.failed_writes == 0 && !self.are_writes_told
+    }
 }
 
 /// What a call does, as far as the guard must know.
@@ -56,7 +65,8 @@ impl Guarded {
     pub(crate) fn new(backend: Arc<dyn Backend>, patience: Patience) -> Self {
         let health = Health { breaker: Breaker::new(), cause: String::new(), failed_writes: 0, are_writes_told: false };
         let clock = backend.clock();
-        Guarded { backend, patience, clock, health: Mutex::new(health), may_have_to_connect: AtomicBool::new(true) }
+        let (is_well, may_have_to_connect) = (AtomicBool::new(true), AtomicBool::new(true));
+        Guarded { backend, patience, clock, health: Mutex::new(health), is_well, may_have_to_connect }
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
@@ -89,24 +99,35 @@ impl Guarded {
     }
 
     fn admit(&self, operation: Operation) -> Result<Call<'_>, Error> {
+        let admit = |admission| Call { guarded: self, operation, admission, has_ended: false };
+        if self.is_well.load(Ordering::Relaxed) {
+            return Ok(admit(Admission::Admitted));
+        }
         let mut health = self.health();
         match health.breaker.admit(self.clock.now()) {
             Admission::Refused => {
                 let (backend, cause) = (self.backend.name(), health.cause.clone());
                 Err(Error::Unavailable { backend, server: None, cause })
             }
-            admission => Ok(Call { guarded: self, operation, admission, has_ended: false }),
+            admission => Ok(admit(admission)),
         }
     }
 
     fn succeeded(&self, operation: Operation, admission: Admission) {
-        self.may_have_to_connect.store(false, Ordering::Relaxed);
+        // Looked at before it is written, as what follows: other threads read it for each call of theirs.
+        if self.may_have_to_connect.load(Ordering::Relaxed) {
+            self.may_have_to_connect.store(false, Ordering::Relaxed);
+        }
+        if self.is_well.load(Ordering::Relaxed) {
+            return;
+        }
         let mut health = self.health();
         let change = health.breaker.succeed(admission);
         let are_writes_back = operation.writes && std::mem::take(&mut health.are_writes_told);
         if operation.writes {
             health.failed_writes = 0;
         }
+        self.is_well.store(health.is_well(), Ordering::Relaxed);
         drop(health);
         let backend = self.backend.name();
         if change == Change::Healed {
@@ -120,12 +141,13 @@ impl Guarded {
         self.may_have_to_connect.store(true, Ordering::Relaxed);
         let cause = cause_of(error);
         let mut health = self.health();
+        self.is_well.store(false, Ordering::Relaxed);
         let change = health.breaker.fail(admission, &self.patience, self.clock.now(), chance());
         health.cause.clone_from(&cause);
         if operation.writes {
             health.failed_writes = health.failed_writes.saturating_add(1);
         }
-        let is_open = matches!(health.breaker, Breaker::Open { .. });
+        let is_open = health.breaker.is_open();
         let are_writes_news =
             !is_open && !health.are_writes_told && health.failed_writes >= self.patience.failures.max(1);
         health.are_writes_told |= are_writes_news;
@@ -169,7 +191,7 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if !self.has_ended {
+        if !self.has_ended && self.admission == Admission::Probe {
             self.guarded.health().breaker.abandon(self.admission);
         }
     }

@@ -59,13 +59,13 @@ impl Line {
     pub(super) async fn ask(&self, request: &Request, is_repeatable: bool) -> RedisResult<Value> {
         let mut is_repeated = false;
         loop {
-            let open = self.open().await?;
-            let waiting = Waiting { pulse: &open.pulse, rest: &self.rest, is_answered: false };
-            let answer = request.send(open.wire.clone()).await;
+            let Open { wire, pulse } = self.open().await?;
+            let waiting = Waiting { pulse: &pulse, rest: &self.rest, is_answered: false };
+            let answer = request.send(wire).await;
             waiting.answered();
             match answer {
                 Err(error) if is_broken(&error) => {
-                    self.give_up(&open);
+                    self.give_up(&pulse);
                     let may_be_repeated = is_repeatable || is_demoted(&error);
                     if is_repeated || !may_be_repeated {
                         return Err(error);
@@ -113,9 +113,9 @@ impl Line {
     }
 
     /// Closes this very connection, if another call has not done so already.
-    fn give_up(&self, broken: &Open) {
+    fn give_up(&self, broken: &Arc<Pulse>) {
         let mut state = self.shared.state();
-        if matches!(&*state, State::Open(open) if Arc::ptr_eq(&open.pulse, &broken.pulse)) {
+        if matches!(&*state, State::Open(open) if Arc::ptr_eq(&open.pulse, broken)) {
             *state = State::Closed;
         }
     }

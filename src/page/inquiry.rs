@@ -1,0 +1,157 @@
+//! What a text store is asked for on behalf of one visit, in one round trip: what is known of the URL, its stamp, and the
+//! pages that have the `Vary` values that pages of the site lately had. The text store takes the answers out of it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::Method;
+use smallvec::SmallVec;
+
+use super::begun::Counters;
+use super::key::TextKeys;
+use super::known::Known;
+use super::likely::LikelyVary;
+use super::site::Site;
+use super::visit::Visit;
+use crate::backend::Stored;
+use crate::cache::stamps::Stamp;
+use crate::error::Error;
+
+/// The keys to ask for, and then what lies under them.
+pub(super) struct Inquiry<'a> {
+    site: &'a Site,
+    /// The key of what is known of the URL and that of its stamp, those of the counters that a fill must know if one is
+    /// expected, then those of likely pages.
+    keys: Vec<String>,
+    /// How many of the first keys are no guesses.
+    needed: usize,
+    /// Where the counters begin and end.
+    counters: Range<usize>,
+    /// As many as were asked for; each is taken out once.
+    answers: Vec<Option<Stored>>,
+    likely: Arc<Vec<LikelyVary>>,
+    /// Where the keys of each likely `Vary` stand.
+    likely_keys: SmallVec<[Positions; 3]>,
+}
+
+/// Where the keys of the pages with one `Vary` stand that can answer a visit; empty where the backend takes no such key.
+type Positions = SmallVec<[usize; 2]>;
+
+impl<'a> Inquiry<'a> {
+    /// The keys for a visit.
+    ///
+    /// # Errors
+    /// [`Error::Key`] where the backend does not take the keys of the URL.
+    pub(super) fn new(site: &'a Site, visit: &Visit, text: &TextKeys, expects_miss: bool) -> Result<Self, Error> {
+        let likely = site.likely.values();
+        let mut keys = Vec::with_capacity(4 + 2 * likely.len());
+        keys.push(site.cache().written_key(text.longest(), |out| text.write_header(out))?);
+        keys.push(site.cache().written_key(text.longest(), |out| text.write_stamp(out))?);
+        let needed = keys.len();
+        if expects_miss {
+            keys.extend(Counters::of(site.cache(), text)?.0);
+        }
+        let counters = needed..keys.len();
+        let likely_keys = likely
+            .iter()
+            .map(|vary| {
+                let new = page_keys(site, visit, text, vary.names(visit.has_language)).ok().into_iter().flatten();
+                new.map(|key| position_or_push(&mut keys, key)).collect()
+            })
+            .collect();
+        Ok(Inquiry { site, keys, needed, counters, answers: Vec::new(), likely, likely_keys })
+    }
+
+    /// Asks. The first keys are needed, the others are guesses: where the server of one of them is down, the first are asked
+    /// for alone.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub(super) async fn ask(&mut self) -> Result<(), Error> {
+        let backend = self.site.cache().backend();
+        self.answers = match backend.get_many(&self.keys).await {
+            Err(Error::Unavailable { server: Some(_), .. }) if self.keys.len() > self.needed => {
+                backend.get_many(&self.keys[..self.needed]).await?
+            }
+            answers => answers?,
+        };
+        Ok(())
+    }
+
+    /// What is known of the URL.
+    pub(super) fn known(&mut self) -> Option<Known> {
+        self.take(0).as_ref().and_then(Known::read)
+    }
+
+    /// The stamp of the URL.
+    pub(super) fn stamp(&mut self) -> Option<Stamp> {
+        self.take(1).as_ref().and_then(Stamp::read)
+    }
+
+    /// What lies under the keys of the counters, if they were asked for.
+    pub(super) fn counted(&self) -> Option<&[Option<Stored>]> {
+        self.answers.get(self.counters.clone()).filter(|counted| !counted.is_empty())
+    }
+
+    /// What lies under the keys of the pages with these `Vary` values. Where pages are not what they lately were, that takes
+    /// another round trip.
+    ///
+    /// # Errors
+    /// The backend's, and [`Error::Key`] where it does not take the key of a page.
+    pub(super) async fn pages<'v>(
+        &mut self,
+        visit: &Visit,
+        varies: impl Iterator<Item = Option<&'v str>>,
+    ) -> Result<SmallVec<[Stored; 2]>, Error> {
+        let mut pages = SmallVec::new();
+        let mut unasked = Vec::new();
+        for vary in varies {
+            let likely = self.likely.iter().position(|likely| likely.text() == vary);
+            let positions = match likely.and_then(|likely| self.likely_keys.get(likely)) {
+                Some(positions) if !positions.is_empty() => positions.clone(),
+                _ => self.positions_of(visit, vary)?,
+            };
+            for position in positions {
+                if position < self.answers.len() {
+                    pages.extend(self.take(position));
+                } else if let Some(key) = self.keys.get(position) {
+                    position_or_push(&mut unasked, key.clone());
+                }
+            }
+        }
+        if !unasked.is_empty() {
+            pages.extend(self.site.cache().backend().get_many(&unasked).await?.into_iter().flatten());
+        }
+        Ok(pages)
+    }
+
+    /// Where the keys of the pages with an unlikely `Vary` stand, which it is no more from now on.
+    fn positions_of(&mut self, visit: &Visit, vary: Option<&str>) -> Result<Positions, Error> {
+        let (site, Some(text)) = (self.site, &visit.text) else { return Ok(Positions::new()) };
+        let names = site.settings.scheme.header_names(vary, visit.has_language);
+        let keys = page_keys(site, visit, text, &names)?;
+        if keys.iter().any(|key| !self.keys.contains(key)) {
+            site.likely.note(vary, site.settings.scheme);
+        }
+        Ok(keys.into_iter().map(|key| position_or_push(&mut self.keys, key)).collect())
+    }
+
+    fn take(&mut self, position: usize) -> Option<Stored> {
+        self.answers.get_mut(position).and_then(Option::take)
+    }
+}
+
+/// The keys of the pages that vary on these names and can answer the visit: a HEAD is answered from a GET page too.
+fn page_keys(site: &Site, visit: &Visit, text: &TextKeys, names: &[String]) -> Result<SmallVec<[String; 2]>, Error> {
+    let methods: &[Method] = if visit.is_head { &[Method::GET, Method::HEAD] } else { &[Method::GET] };
+    let digest = text.headers_digest(names, &visit.headers);
+    let key = |method| site.cache().written_key(text.longest(), |out| text.write_page(out, method, &digest));
+    methods.iter().map(key).collect()
+}
+
+fn position_or_push(keys: &mut Vec<String>, key: String) -> usize {
+    keys.iter().position(|other| *other == key).unwrap_or_else(|| {
+        keys.push(key);
+        keys.len() - 1
+    })
+}
