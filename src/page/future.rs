@@ -5,16 +5,16 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tower_service::Service;
 use tracing::Instrument;
 
+use super::behind::{alarm, go_on_behind};
 use super::boarding::{Boarded, Seeking, board_at_once, board_to_refresh, seek_and_board};
 use super::body::PageBody;
 use super::fill::Storing;
@@ -208,7 +208,7 @@ where
         if let Some(seeking) = board_to_refresh(&shared.site, visit, why, landed) {
             let sent_on =
                 SentOn::at(Stage::Seeking { seeking, request: Some(request), is_marked: true }, shared, false);
-            runtime.spawn(make_anew(Box::pin(sent_on)).in_current_span());
+            runtime.spawn(go_on_behind(Arc::clone(&shared.site), Box::pin(sent_on)).in_current_span());
         }
     }
 
@@ -225,40 +225,6 @@ where
     fn at(stage: Stage<S, B, B2>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
         SentOn { stage, shared: Arc::clone(shared), is_nested, lookout: None, stale: None, alarm: None, is_left: false }
     }
-}
-
-/// How long a page may take to be made anew behind. Nobody would notice one that takes for ever, and for its sake no other
-/// would be tried.
-const LONGEST_REFRESH: Duration = Duration::from_secs(60);
-
-/// Runs the handler for a page that is answered meanwhile; nobody gets the response.
-async fn make_anew<S, B, B2>(sent_on: Pin<Box<SentOn<S, B, B2>>>)
-where
-    S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
-    B: Send + 'static,
-    B2: Body<Error: Send> + Send + 'static,
-{
-    let alarm = sent_on.shared.site.cache().page_flights().alarm(Instant::now() + LONGEST_REFRESH);
-    let mut is_late = std::pin::pin!(async {
-        match alarm {
-            Some(alarm) => alarm.await,
-            None => std::future::pending().await,
-        }
-    });
-    let mut making = std::pin::pin!(async {
-        if let Some(response) = sent_on.await.ok() {
-            response.into_body().read_to_be_stored().await;
-        }
-    });
-    std::future::poll_fn(|context| {
-        if making.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        ready!(is_late.as_mut().poll(context));
-        tracing::warn!(target: "larder", after = ?LONGEST_REFRESH, "a page was not made anew in time");
-        Poll::Ready(())
-    })
-    .await;
 }
 
 impl<S, B, B2> Future for ResponseFuture<S, B, B2>
@@ -292,7 +258,8 @@ where
         if self.is_left
             && let Ok(runtime) = Handle::try_current()
         {
-            runtime.spawn(make_anew(self).in_current_span());
+            let site = Arc::clone(&self.shared.site);
+            runtime.spawn(go_on_behind(site, self).in_current_span());
         }
     }
 
@@ -501,12 +468,6 @@ where
             this.stage.set(next);
         }
     }
-}
-
-/// Goes off when a stale page is to stand in for a handler that is late.
-fn alarm(visit: &Visit, site: &Site) -> Option<Pin<Box<Sleep>>> {
-    let patience = visit.patience(site)?;
-    site.cache().page_flights().alarm(Instant::now() + patience).map(Box::pin)
 }
 
 /// What those who wait are told where the inner service brings no response: that none comes.

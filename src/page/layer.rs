@@ -285,7 +285,8 @@ impl CacheLayer {
     /// allows it.
     ///
     /// The request that finds the page stale is the one that the handler gets, without its preconditions and `Range`, in a
-    /// tokio task of its own. Where there is no tokio runtime, it waits for the handler as on any miss.
+    /// tokio task of its own, for a minute at most: if that brings no page, the next request tries. Where there is no tokio
+    /// runtime with its timers enabled, it waits for the handler as on any miss.
     ///
     /// ```
     /// use larder::{Cache, CacheLayer};

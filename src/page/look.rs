@@ -30,7 +30,7 @@ pub(super) struct Missing {
     /// What pages of the URL are known to vary on.
     pub(super) varies_on: Vec<HeaderName>,
     /// A stale page that is of use yet.
-    pub(super) stale: Option<(Page, Arc<Ready>)>,
+    pub(super) stale: Option<Box<(Page, Arc<Ready>)>>,
 }
 
 /// Looks in memory, and gives the page to `hit` where it lies. A head that has to be made ready for it is kept.
@@ -59,7 +59,7 @@ pub(super) fn look(
                         made_ready = Some((Arc::clone(object), position, Arc::clone(&ready)));
                         Some(ready)
                     });
-                    Some((page.clone(), ready?))
+                    Some(Box::new((page.clone(), ready?)))
                 });
                 found = Err(Missing { why, varies_on: shelf.varies_on(), stale });
                 return;
@@ -103,7 +103,7 @@ pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Resul
         (Err(missing), _) => {
             visit.begun.purges_in_memory = begun;
             visit.varies_on = missing.varies_on;
-            visit.stale = missing.stale.map(|stale| visit.found(stale, now));
+            visit.stale = missing.stale.map(|stale| visit.found(*stale, now));
             Sought::Missing(visit, missing.why)
         }
     })

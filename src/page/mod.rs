@@ -52,9 +52,9 @@
 //!
 //! A page whose time is up is answered for as long as its response grants it (RFC 5861), or else the layer
 //! ([`stale_while_revalidate`](CacheLayer::stale_while_revalidate), [`stale_if_error`](CacheLayer::stale_if_error)): at once,
-//! while one of the requests has it made anew behind, in a tokio task of its own; or where the handler fails. All that is
-//! said above of a fresh page holds for a stale one, and its `Age` counts on. A refresh that fails leaves the page to the next
-//! request; one that answers 404, 410, 301 or 308 takes it away.
+//! while one of the requests has it made anew behind, in a tokio task of its own; or where the handler fails, or is late
+//! ([`stale_after`](CacheLayer::stale_after)). All that is said above of a fresh page holds for a stale one, and its `Age`
+//! counts on. A refresh that fails leaves the page to the next request; one that answers 404, 410, 301 or 308 takes it away.
 //!
 //! # Under load
 //!
@@ -101,6 +101,7 @@ mod answer;
 #[cfg(feature = "axum")]
 mod around;
 mod begun;
+mod behind;
 mod boarding;
 mod body;
 mod django_url;

@@ -158,7 +158,7 @@ where
         let why = looked.map_or_else(
             |missing| {
                 visit.varies_on = missing.varies_on;
-                visit.stale = missing.stale.map(|stale| visit.found(stale, now));
+                visit.stale = missing.stale.map(|stale| visit.found(*stale, now));
                 missing.why
             },
             |()| Forward::UriMiss,

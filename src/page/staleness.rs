@@ -135,7 +135,10 @@ impl Site {
     /// Whether a fresh page is to be made anew ahead of time, by this layer's rules and by chance.
     pub(crate) fn is_due_early(&self, page: &Page, now: Timestamp) -> bool {
         let beta = self.settings.rules.early_refresh;
-        beta.is_some_and(|beta| is_due_early(page.expires_at, now, page.cost, beta, 1.0 - chance()))
+        beta.is_some_and(|beta| {
+            let is_due = |chance| is_due_early(page.expires_at, now, page.cost, beta, chance);
+            is_due(LEAST_CHANCE) && is_due(1.0 - chance())
+        })
     }
 }
 
@@ -229,10 +232,12 @@ pub(crate) fn is_gone(status: StatusCode) -> bool {
 /// A random number from 0 on and below 1.
 fn chance() -> f64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
-    const BITS: u32 = f64::MANTISSA_DIGITS;
-    let random = RandomState::new().build_hasher().finish() >> (u64::BITS - BITS);
-    random as f64 / (1u64 << BITS) as f64
+    let random = RandomState::new().build_hasher().finish() >> (u64::BITS - f64::MANTISSA_DIGITS);
+    random as f64 * LEAST_CHANCE
 }
+
+/// The step between two random numbers: no chance is smaller, but none at all.
+const LEAST_CHANCE: f64 = f64::EPSILON / 2.0;
 
 #[cfg(test)]
 mod tests {
