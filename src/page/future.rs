@@ -275,6 +275,8 @@ where
                 false
             }
         };
+        // Those for whom it goes on have their own patience.
+        *this.alarm = None;
         let lookout = this.lookout.take().filter(|_| !finishes);
         let is_for_others = finishes || lookout.as_ref().is_some_and(Lookout::is_awaited);
         if is_fill

@@ -161,3 +161,30 @@ async fn of_two_processes_one_makes_the_page_anew_where_they_take_leases() {
         settle().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_handler_whose_visitor_has_hung_up_goes_on_for_those_who_wait() {
+    let world = memory_world();
+    let handler = Gated::new(|_, call| Ok(page(format!("answer {call}"))));
+    let (patience, seconds) = (Duration::from_secs(10), Duration::from_secs);
+    let layer = world.site().timeout(60).stale_if_error(600).stale_after(patience).longest_wait(patience);
+    let site = layer.layer(handler.clone());
+    let visit = || {
+        let site = site.clone();
+        tokio::spawn(async move { ask(&site, get(HOME)).await.text().to_owned() })
+    };
+    ask(&site, get(HOME)).await;
+    world.wait(65);
+    handler.close();
+    let first = visit();
+    handler.reach(2).await;
+    tokio::time::sleep(seconds(6)).await;
+    let second = visit();
+    tokio::time::sleep(seconds(1)).await;
+    first.abort();
+    // The first one's patience is over by then, that of the second is not.
+    tokio::time::sleep(seconds(5)).await;
+    handler.open();
+    assert_eq!(second.await.unwrap(), "answer 2");
+    assert_eq!(handler.calls(), 2);
+}

@@ -52,7 +52,11 @@ fn print(out: &mut Out, url: &str, page: &StoredPage, keys: &[String], clock: &C
     out.line(format!("url        {}", printable(url.as_bytes())))?;
     out.line(format!("status     {}", page.status))?;
     out.line(format!("age        {}", print_span(now.since(page.stored_at))))?;
-    out.line(format!("time left  {}", print_span(page.expires_at.since(now))))?;
+    if now < page.expires_at {
+        out.line(format!("time left  {}", print_span(page.expires_at.since(now))))?;
+    } else {
+        out.line(format!("stale for  {}", print_span(now.since(page.expires_at))))?;
+    }
     out.line(format!("size       {} bytes", grouped(page.body.len() as u64)))?;
     for key in keys {
         out.line(format!("key        {}", printable(key.as_bytes())))?;
@@ -76,6 +80,9 @@ fn as_json(url: &str, page: &StoredPage, keys: &[String], clock: &Clock) -> Valu
         "status": page.status.as_u16(),
         "age": now.since(page.stored_at).as_secs(),
         "time_left": page.expires_at.since(now).as_secs(),
+        "stale_for": now.since(page.expires_at).as_secs(),
+        "stale_while_revalidate": page.stale_while_revalidate.as_secs(),
+        "stale_if_error": page.stale_if_error.as_secs(),
         "bytes": page.body.len(),
         "keys": keys,
         "headers": headers.collect::<Vec<_>>(),
