@@ -128,6 +128,9 @@ async fn find_or_lead(
             Boarding::Wait(seat) => {
                 let end = seat.ended(deadline).await.unwrap_or(End::Failed);
                 let lead = seat.into_lone_lead();
+                if end.is_none() {
+                    tracing::debug!(target: "larder", "waited for another's page as long as a request may");
+                }
                 match end {
                     End::Failed => return Ok(Boarded::Failed(visit.with(lead), why)),
                     End::Refused => return Ok(Boarded::Missing(visit.with(lead), why)),

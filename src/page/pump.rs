@@ -273,7 +273,10 @@ impl<B: Body> Pumped<B> {
                 Poll::Pending
             }
             Rest::HandedBack(read, rest) => {
+                // It may go on for long.
+                let taken = std::mem::take(&mut state.pieces);
                 drop(state);
+                drop(taken);
                 self.resumed.insert(Resumed::new(read, rest)).poll_frame(context)
             }
             Rest::Panicked(panic) => {

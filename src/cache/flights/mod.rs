@@ -363,3 +363,109 @@ impl Lookout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+    fn board(flights: &Arc<Flights>, address: &str, key: &str) -> Boarding {
+        flights.board(address.as_bytes(), key.as_bytes(), 2, NOW)
+    }
+
+    fn lead(boarding: Boarding) -> Lead {
+        match boarding {
+            Boarding::Lead(lead) => lead,
+            Boarding::Wait(_) => panic!("somebody leads already"),
+            Boarding::Alone(_) => panic!("it runs alone"),
+        }
+    }
+
+    fn seat(boarding: Boarding) -> Seat {
+        match boarding {
+            Boarding::Wait(seat) => seat,
+            _ => panic!("there is nobody to wait for"),
+        }
+    }
+
+    fn is_empty(flights: &Flights) -> bool {
+        flights.stripes.iter().all(|stripe| stripe.table().flights.is_empty())
+    }
+
+    async fn end_of(seat: &Seat) -> End {
+        seat.ended(Instant::now() + std::time::Duration::from_secs(60)).await.expect("it has ended")
+    }
+
+    #[tokio::test]
+    async fn however_a_flight_ends_those_who_wait_hear_of_it_and_nothing_is_left() {
+        type Ends = fn(Lead);
+        let ends: [(Ends, End, bool); 5] = [
+            (Lead::land, End::Landed, false),
+            (|lead| lead.refuse(NOW), End::Refused, true),
+            (Lead::fail, End::Refused, false),
+            (drop, End::Dropped, false),
+            (|lead| lead.flights.clone().cut(b"a"), End::Cut, false),
+        ];
+        for (ending, end, is_remembered) in ends {
+            let flights = Arc::new(Flights::default());
+            let leader = lead(board(&flights, "a", "k"));
+            let (other, seats) =
+                (lead(board(&flights, "a", "other")), [(); 2].map(|()| seat(board(&flights, "a", "k"))));
+            drop(other);
+            assert!(matches!(board(&flights, "a", "k"), Boarding::Alone(_)), "two wait at most");
+            let lookout = leader.lookout().expect("it is for all");
+            assert!(lookout.is_awaited());
+            ending(leader);
+            for seat in &seats {
+                assert_eq!(end_of(seat).await, end);
+            }
+            lookout.deserted().await;
+            assert!(is_empty(&flights), "{end:?}");
+            assert_eq!(flights.landed(), u64::from(end == End::Landed));
+            assert_eq!(flights.landed_near(b"a"), flights.landed());
+            assert_eq!(matches!(board(&flights, "a", "k"), Boarding::Alone(_)), is_remembered, "{end:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_was_cut_ends_without_harm_to_the_next() {
+        let flights = Arc::new(Flights::default());
+        let first = lead(board(&flights, "a", "k"));
+        let waiting = seat(board(&flights, "a", "k"));
+        flights.cut(b"a");
+        let second = lead(board(&flights, "a", "k"));
+        let seat = seat(board(&flights, "a", "k"));
+        first.land();
+        assert_eq!(end_of(&waiting).await, End::Cut);
+        assert!(matches!(board(&flights, "a", "k"), Boarding::Wait(_)), "the second is under way still");
+        second.land();
+        assert_eq!(end_of(&seat).await, End::Landed);
+        assert!(is_empty(&flights));
+    }
+
+    #[tokio::test]
+    async fn a_leader_sees_when_the_last_one_leaves() {
+        let flights = Arc::new(Flights::default());
+        let leader = lead(board(&flights, "a", "k"));
+        let lookout = leader.lookout().expect("it is for all");
+        let seats = [(); 2].map(|()| seat(board(&flights, "a", "k")));
+        let watching = tokio::spawn(async move { lookout.deserted().await });
+        for seat in seats {
+            tokio::task::yield_now().await;
+            assert!(!watching.is_finished());
+            drop(seat);
+        }
+        watching.await.expect("no panic");
+    }
+
+    #[test]
+    fn one_who_runs_alone_and_stores_ends_the_remembering() {
+        let flights = Arc::new(Flights::default());
+        lead(board(&flights, "a", "k")).refuse(NOW);
+        let Boarding::Alone(alone) = board(&flights, "a", "k") else { panic!("it is remembered") };
+        alone.land();
+        drop(lead(board(&flights, "a", "k")));
+        assert!(is_empty(&flights));
+    }
+}
