@@ -126,18 +126,18 @@ async fn find_or_lead(
             Boarding::Alone(lead) => return Ok(Boarded::Missing(visit.with(lead), why)),
             Boarding::Lead(lead) => (lead, true, false),
             Boarding::Wait(seat) => {
-                let end = seat.ended(deadline).await.unwrap_or(End::Failed);
+                let end = seat.ended(deadline).await;
                 let lead = seat.into_lone_lead();
                 if end.is_none() {
                     tracing::debug!(target: "larder", "waited for another's page as long as a request may");
                 }
                 match end {
-                    End::Failed => return Ok(Boarded::Failed(visit.with(lead), why)),
-                    End::Refused => return Ok(Boarded::Missing(visit.with(lead), why)),
-                    End::Landed => landings += 1,
-                    End::Dropped | End::Cut => {}
+                    None | Some(End::Failed) => return Ok(Boarded::Failed(visit.with(lead), why)),
+                    Some(End::Refused) => return Ok(Boarded::Missing(visit.with(lead), why)),
+                    Some(End::Landed) => landings += 1,
+                    Some(End::Dropped | End::Cut) => {}
                 }
-                (lead, false, end == End::Cut)
+                (lead, false, end == Some(End::Cut))
             }
         };
         let landed_now = Some(flights.landed_near(&visit.key));
