@@ -6,12 +6,26 @@
 //! wait look for the page when it is stored. "As it comes" is the least that streaming could cost: pieces shared behind a
 //! lock, each reader woken for each piece, and no look at whether the page is for him.
 //!
-//! The three columns are medians, counted from the moment the handler is let go: until half of the waiters have the first
-//! byte, until the last one has the last byte, and the processor time of it all. Both were measured on two busy cores:
+//! The columns are medians, counted from the moment the handler is let go: until half of the waiters have the first byte,
+//! until the last one has the last byte, and the processor time of it all. On two cores with other work on them:
 //!
 //! ```text
-//! RESULTS
+//!                                         first byte       last byte       processor
+//! 1 KiB, 0 ms a piece, when done             2.37 ms         4.49 ms         8.43 ms
+//! 1 KiB, 0 ms a piece, as it comes           1.33 ms         2.97 ms         3.79 ms
+//! 1 KiB, 5 ms a piece, when done           109.91 ms       114.56 ms        10.45 ms
+//! 1 KiB, 5 ms a piece, as it comes           6.76 ms       124.28 ms        15.93 ms
+//! 1 MiB, 0 ms a piece, when done             3.62 ms        14.42 ms         8.73 ms
+//! 1 MiB, 0 ms a piece, as it comes           1.55 ms         3.33 ms         4.13 ms
+//! 1 MiB, 5 ms a piece, when done           109.80 ms       111.18 ms         9.85 ms
+//! 1 MiB, 5 ms a piece, as it comes           6.88 ms       135.39 ms        17.88 ms
 //! ```
+//!
+//! A body that is there at once, as most are, takes 5 to 10 µs a waiter either way. One that comes slowly is complete for
+//! everybody sooner, and for half the work, when it is done; what streaming has before it is the first byte. That does not
+//! weigh against what it would give up: who is given half a page cannot be given another when the handler fails, is short
+//! of its length or turns out too large (safety rule 18), and every rule of a hit, from `Age` and 304 to variants and
+//! purges, would have to hold once more for pages under way.
 
 use std::convert::Infallible;
 use std::pin::Pin;

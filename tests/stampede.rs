@@ -37,3 +37,5 @@ mod one_fill;
 mod refusals;
 #[path = "stampede/runtimes.rs"]
 mod runtimes;
+#[path = "stampede/slow_store.rs"]
+mod slow_store;

@@ -1,0 +1,96 @@
+//! A store that is slow to write: the visitor who caused a page does not wait for it, and who comes next does not miss.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use larder::backend::{Backend, Reply, Stored};
+use larder::{Cache, CacheLayer, Clock, ManualClock, Timestamp};
+use tokio::sync::watch;
+use tower::Layer;
+
+use crate::gated::{crowd, soon};
+use crate::world::{HOME, Handler, Text, ask, get, settle};
+
+/// Writes when its gate is open.
+struct Slow {
+    text: Text,
+    gate: Arc<watch::Sender<bool>>,
+}
+
+impl Backend for Slow {
+    fn name(&self) -> &'static str {
+        "slow"
+    }
+
+    fn clock(&self) -> Clock {
+        self.text.clock()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Stored>> {
+        self.text.get(key)
+    }
+
+    fn set<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, ()> {
+        let mut gate = self.gate.subscribe();
+        Reply::pending(async move {
+            let _ = gate.wait_for(|is_open| *is_open).await;
+            self.text.set(key, value, ttl).await
+        })
+    }
+
+    fn add<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, bool> {
+        self.text.add(key, value, ttl)
+    }
+
+    fn touch<'a>(&'a self, key: &'a str, ttl: Option<Duration>) -> Reply<'a, bool> {
+        self.text.touch(key, ttl)
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
+        self.text.delete(key)
+    }
+
+    fn incr<'a>(&'a self, key: &'a str, delta: i64) -> Reply<'a, Option<i64>> {
+        self.text.incr(key, delta)
+    }
+
+    fn clear<'a>(&'a self, prefix: &'a str) -> Reply<'a, ()> {
+        self.text.clear(prefix)
+    }
+}
+
+fn slow() -> (Arc<watch::Sender<bool>>, Cache) {
+    let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
+    let gate = Arc::new(watch::Sender::new(false));
+    (Arc::clone(&gate), Cache::new(Slow { text: Text::new(hands.clock()), gate }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_visitor_is_answered_before_the_page_is_stored_and_the_next_one_waits_for_it() {
+    let (gate, cache) = slow();
+    let handler = Handler::saying(&[]);
+    let site = CacheLayer::per_site().cache(&cache).longest_wait(Duration::from_secs(600)).layer(handler.clone());
+    let first = soon("the first", ask(&site, get(HOME))).await;
+    assert_eq!(first.text(), "answer 1");
+    let tasks = crowd(&site, 5, |_| get(HOME)).await;
+    settle().await;
+    assert!(tasks.iter().all(|task| !task.is_finished()), "they wait for the very page");
+    gate.send_replace(true);
+    for task in tasks {
+        let answer = soon("the next", task).await.unwrap();
+        assert!(answer.text() == "answer 1" && answer.headers.contains_key("age"), "{answer:?}");
+    }
+    assert_eq!(handler.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_is_told_what_was_stored_waits_for_the_store() {
+    let (gate, cache) = slow();
+    let site = CacheLayer::per_site().cache(&cache).cache_status("larder").layer(Handler::saying(&[]));
+    let mut tasks = crowd(&site, 1, |_| get(HOME)).await;
+    settle().await;
+    assert!(!tasks[0].is_finished());
+    gate.send_replace(true);
+    let answer = soon("the visitor", tasks.remove(0)).await.unwrap();
+    assert!(answer.cache_status().is_stored, "{answer:?}");
+}
