@@ -151,6 +151,7 @@ where
     S: Service<Request<B>>,
     B2: Body,
 {
+    #[inline]
     pub(super) fn answered(
         mut response: Response<PageBody<B2>>,
         outcome: Outcome,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::header::{AGE, AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 
-use super::address::{Address, original_uri};
+use super::address::{Address, Left, original_uri};
 use super::facts::RequestFacts;
 use super::frame::Page;
 use super::key::{PageKeys, vary_text};
@@ -160,7 +160,7 @@ impl Pages {
     /// # Errors
     /// [`Reason::Host`] where the host cannot be believed: such a request is never answered from the cache.
     pub fn keys<B>(&self, request: &Request<B>, response_headers: &HeaderMap) -> Result<PageKeys, Reason> {
-        let address = self.site.address(request, &RequestFacts::of(request.headers()))?;
+        let address = self.site.address(request.headers(), &RequestFacts::of(request.headers()), Left::on(request))?;
         let scheme = self.site.settings.scheme;
         let vary = vary_text(response_headers);
         let header_names = scheme.header_names(vary.as_deref(), address.language.is_some());
@@ -233,10 +233,12 @@ impl Pages {
     }
 
     fn address<'a>(&'a self, request: &'a Request<()>) -> Result<Address<'a>, Error> {
-        self.site.address(request, &RequestFacts::of(request.headers())).map_err(|reason| Error::Url {
-            url: request.uri().to_string(),
-            source: format!("its host cannot be believed ({reason})").into(),
-        })
+        self.site.address(request.headers(), &RequestFacts::of(request.headers()), Left::on(request)).map_err(
+            |reason| Error::Url {
+                url: request.uri().to_string(),
+                source: format!("its host cannot be believed ({reason})").into(),
+            },
+        )
     }
 }
 

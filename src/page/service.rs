@@ -9,7 +9,7 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::address::{OriginalUrl, original_uri};
+use super::address::{Left, OriginalUrl, original_uri};
 use super::answer::{answer, is_known_to};
 use super::body::PageBody;
 use super::facts::RequestFacts;
@@ -103,7 +103,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let site = &self.shared.site;
         let facts = RequestFacts::of(request.headers());
-        let address = match facts.check(&request).and_then(|()| site.address(&request, &facts)) {
+        let left = Left::on(&request);
+        let address = match facts.check(&request).and_then(|()| site.address(request.headers(), &facts, left)) {
             Ok(address) => address,
             Err(reason) => {
                 mark(site, &mut request);
@@ -126,7 +127,7 @@ where
         let landed = site.cache().page_flights().landed();
         let is_head = request.method() == Method::HEAD;
         let now = site.cache().clock().now();
-        let seen = Seen::of(&request);
+        let seen = Seen::with(&request, left);
         let has_authorization = facts.has_authorization;
         let asked = Asked { is_head, has_authorization, seen: &seen, headers: request.headers() };
         let mut answered = None;
@@ -136,12 +137,14 @@ where
                 let is_tagged_further_out = is_tagged_further_out(request.extensions());
                 is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
             };
-            answered = Some((answer(page, ready, is_head, is_known, now), Outcome::hit(page, now)));
+            let response = answer(page, ready, is_head, is_known, now);
+            // Put where it stays: to move a response takes as long as to look it up.
+            answered = Some(ResponseFuture::answered(response, Outcome::hit(page, now), site, is_nested));
             if site.is_due_early(page, now) {
                 due = Some((page.clone(), Arc::clone(ready)));
             }
         });
-        if let Some((response, outcome)) = answered {
+        if let Some(answered) = answered {
             if let Some(due) = due {
                 let mut visit = Box::new(Visit::new(&request, &address, key));
                 visit.begun.purges_in_memory = objects.purges();
@@ -151,7 +154,7 @@ where
                 let landed = landed_near(site, &visit, landed);
                 ResponseFuture::refresh(visit, Forward::Stale, landed, request, &self.shared);
             }
-            return ResponseFuture::answered(response, outcome, site, is_nested);
+            return answered;
         }
         let mut visit = Box::new(Visit::new(&request, &address, key));
         visit.begun.purges_in_memory = objects.purges();

@@ -137,14 +137,17 @@ impl Shelf {
         may_answer: impl Fn(&Page) -> bool,
         now: Timestamp,
     ) -> Result<usize, Missed> {
-        let of_method = |is_head_page: bool| {
-            self.pages().position(|page| {
-                page.is_head == is_head_page
-                    && is_fresh(page.expires_at, now)
-                    && variant::is_for(page.variant(), seen, headers)
-                    && may_answer(page)
-            })
+        let answers = |page: &Page, is_head_page: bool| {
+            page.is_head == is_head_page
+                && is_fresh(page.expires_at, now)
+                && variant::is_for(page.variant(), seen, headers)
+                && may_answer(page)
         };
+        // Nearly every request.
+        if answers(&self.newest, false) {
+            return Ok(0);
+        }
+        let of_method = |is_head_page: bool| self.pages().position(|page| answers(page, is_head_page));
         let found = match of_method(false) {
             None if is_head => of_method(true),
             found => found,

@@ -4,9 +4,9 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use http::Request;
+use http::HeaderMap;
 
-use super::address::{Address, Origin, original_uri, target_of};
+use super::address::{Address, Left, Origin, target_of};
 use super::begun::Expectation;
 use super::facts::RequestFacts;
 use super::key_scheme::KeyScheme;
@@ -96,22 +96,23 @@ impl Site {
     }
 
     /// The address of a request as this layer keys it.
-    pub(crate) fn address<'a, B>(
+    pub(crate) fn address<'a>(
         &'a self,
-        request: &'a Request<B>,
+        headers: &'a HeaderMap,
         facts: &RequestFacts<'a>,
+        left: Left<'a>,
     ) -> Result<Address<'a>, Reason> {
         let settings = &self.settings;
-        let uri = original_uri(request);
-        let (scheme, (authority, port)) = settings.origin.locate(request.headers(), facts, uri, settings.scheme)?;
+        let Left { uri, language, time_zone } = left;
+        let (scheme, (authority, port)) = settings.origin.locate(headers, facts, uri, settings.scheme)?;
         Ok(Address {
             prefix: &settings.prefix,
             scheme,
             authority,
             port,
             target: target_of(uri),
-            language: request.extensions().get().or(settings.language.as_ref()),
-            time_zone: request.extensions().get().or(settings.time_zone.as_ref()),
+            language: language.or(settings.language.as_ref()),
+            time_zone: time_zone.or(settings.time_zone.as_ref()),
         })
     }
 

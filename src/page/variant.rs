@@ -6,11 +6,10 @@ use std::borrow::Cow;
 use http::header::ACCEPT_LANGUAGE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
-use super::address::{original_uri, target_of};
+use super::address::{Left, target_of};
 use super::head::{Name, Value, read_name, read_value, write_name, write_value};
 use super::pieces::{Pieces, write_number, write_piece};
 use crate::headers::date::http_date;
-use crate::locale::Language;
 
 /// What of a request tells pages of one address apart beside its headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +35,12 @@ enum SeenUrl<'a> {
 impl<'a> Seen<'a> {
     /// How the service inside sees a request.
     pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
-        let has_language = request.extensions().get::<Language>().is_some();
-        Seen { url: SeenUrl::of(request.uri(), original_uri(request)), has_language }
+        Seen::with(request, Left::on(request))
+    }
+
+    /// The same, of what was left on it.
+    pub(crate) fn with<B>(request: &'a Request<B>, left: Left<'_>) -> Self {
+        Seen { url: SeenUrl::of(request.uri(), left.uri), has_language: left.language.is_some() }
     }
 
     pub(crate) fn into_owned(self) -> Seen<'static> {
