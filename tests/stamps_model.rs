@@ -329,9 +329,9 @@ mod in_a_text_store {
     /// With so few at work nearly every order of their steps is met.
     #[test]
     fn one_fill_and_one_purge() {
-        check(|| explore(1, &[Way::Tag], 0), 2_000, 3);
-        check(|| explore(1, &[Way::Url], 0), 2_000, 3);
-        check(|| explore(1, &[Way::Clear], 0), 2_000, 3);
+        check(|| explore(1, &[Way::Tag], 0), 1_000, 3);
+        check(|| explore(1, &[Way::Url], 0), 1_000, 3);
+        check(|| explore(1, &[Way::Clear], 0), 1_000, 3);
     }
 
     #[test]
