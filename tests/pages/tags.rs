@@ -2,7 +2,6 @@
 //! begun before a purge is not there after it, whoever purged what (safety rule 20).
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +25,7 @@ fn with_tags(mut response: Response<Full<Bytes>>, tags: Tags) -> Response<Full<B
 fn articles() -> Handler {
     Handler::new(|request, call| {
         let number: u32 = request.uri.path().trim_start_matches('/').parse().unwrap();
-        let parity = if number % 2 == 0 { "even" } else { "odd" };
+        let parity = if number.is_multiple_of(2) { "even" } else { "odd" };
         let mut response = page(format!("answer {call}"));
         response.headers_mut().insert("vary", "x-a".parse().unwrap());
         response.headers_mut().insert("etag", format!("\"{number}\"").parse().unwrap());
@@ -253,24 +252,10 @@ impl<S> Handles for S where
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-fn spawn<S, E>(site: &S, request: Plain) -> tokio::task::JoinHandle<Answer>
-where
-    S: Service<Plain, Error = E> + Clone + Send + Sync + 'static,
-    S: Asks,
-    E: fmt::Debug,
-{
-    site.clone().asked(request)
-}
-
-/// What can be asked in a task of its own.
-trait Asks {
-    fn asked(self, request: Plain) -> tokio::task::JoinHandle<Answer>;
-}
-
-impl<S: Handles> Asks for CacheService<S> {
-    fn asked(self, request: Plain) -> tokio::task::JoinHandle<Answer> {
-        tokio::spawn(async move { ask(&self, request).await })
-    }
+/// Asks in a task of its own.
+fn spawn<S: Handles>(site: &CacheService<S>, request: Plain) -> tokio::task::JoinHandle<Answer> {
+    let site = site.clone();
+    tokio::spawn(async move { ask(&site, request).await })
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -333,7 +318,7 @@ async fn rule_20_a_page_that_was_begun_before_a_purge_is_not_there_after_it() {
 #[tokio::test]
 async fn too_many_tags_or_too_long_a_one_are_not_stored() {
     for world in worlds() {
-        let most = (0..128).map(|tag| format!("{tag:01024}"));
+        let mut most = (0..128).map(|tag| format!("{tag:01024}"));
         let site = |tags: Tags| {
             let handler = Handler::new(move |_, _| with_tags(page("tagged"), tags.clone()));
             world.around(&handler)
@@ -345,7 +330,7 @@ async fn too_many_tags_or_too_long_a_one_are_not_stored() {
         let site = site(Tags::new(most.clone()));
         assert!(ask(&site, get(HOME)).await.cache_status().is_stored, "{}", world.name);
         assert!(ask(&site, get(HOME)).await.is_hit(), "{}", world.name);
-        world.cache.purge_tag(most.last().unwrap()).await.unwrap();
+        world.cache.purge_tag(most.next_back().unwrap()).await.unwrap();
         assert!(!ask(&site, get(HOME)).await.is_hit(), "{}", world.name);
     }
 }
