@@ -40,7 +40,7 @@ pub(super) fn look(
     key: &[u8],
     asked: &Asked<'_>,
     now: Timestamp,
-    hit: &mut dyn FnMut(&Page, &Arc<Ready>),
+    mut hit: impl FnMut(&Page, &Arc<Ready>),
 ) -> Result<(), Missing> {
     let may_answer = |page: &Page| (page.is_public || !asked.has_authorization) && !is_purged(page, objects);
     let mut found = Err(Missing { why: Forward::UriMiss, varies_on: Vec::new(), stale: None });
@@ -92,7 +92,7 @@ pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Resul
     let is_head = visit.is_head;
     let asked = Asked { is_head, has_authorization: visit.has_authorization, seen, headers: &visit.headers };
     let mut sought = None;
-    let looked = look(objects, &visit.key, &asked, now, &mut |page, ready| {
+    let looked = look(objects, &visit.key, &asked, now, |page, ready| {
         let is_known = is_known_to(&visit.headers, page, ready, is_head, visit.is_tagged_further_out, now);
         let found = Found { page: page.clone(), ready: Arc::clone(ready), is_head, is_known, now };
         sought = Some(Box::new(found));

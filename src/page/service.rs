@@ -132,7 +132,7 @@ where
         let asked = Asked { is_head, has_authorization, seen: &seen, headers: request.headers() };
         let mut answered = None;
         let mut due = None;
-        let looked = look(objects, &key, &asked, now, &mut |page, ready| {
+        let looked = look(objects, &key, &asked, now, |page, ready| {
             let is_known = facts.has_preconditions && {
                 let is_tagged_further_out = is_tagged_further_out(request.extensions());
                 is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
