@@ -6,6 +6,14 @@
 //! take turns; its time is that of the batch in the middle, since one that was interrupted says nothing of a hit. Each
 //! ratio is taken within a round; what is printed are medians. A request's life is: clone the service (as axum and hyper do),
 //! `poll_ready`, `call`, read the body to its end, drop the response. Making the request is not in it.
+//!
+//! Where the time goes, outside of the router (callgrind, instructions of a hit on the page of 1 KiB; the same for every
+//! size): 4,260 in `call`, of which 1,070 make the answer (the clone of a head of nine headers 570, the rest is its body,
+//! its `Age` and moving it), 1,040 find the page (hash and hot set 170, variant 310, shelf 150), 850 drop the request,
+//! 320 write its address, 260 read its origin, 170 go through its headers, 110 read the clock. What instructions do not
+//! show are some fourteen atomic counters (counted in the code, not measured): of the service, the hot set, the body, the values
+//! of headers that are not static. Inside of the router axum adds what it takes for any route: it boxes the service, the
+//! future and the body, and puts a `Content-Length` where a hit has none.
 
 #[path = "hit/contestants.rs"]
 mod contestants;
