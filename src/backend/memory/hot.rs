@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwapOption, Guard};
 
@@ -24,11 +25,16 @@ const SAMPLE: u32 = 16;
 /// the last writer left, and nobody who has seen a newer entry finds an older one.
 pub(super) struct HotSet {
     places: Box<[ArcSwapOption<Hot>]>,
+    /// The place that the next writer looks at.
+    next: AtomicUsize,
 }
 
-struct Hot {
-    key: Box<[u8]>,
+pub(super) struct Hot {
+    pub(super) key: Box<[u8]>,
     entry: Entry,
+    /// Whether somebody found it here since a writer last told the table so. Written only when that changes, so that
+    /// readers on other cores do not wait for each other.
+    was_read: AtomicBool,
 }
 
 /// An entry that was found here. It stays what it is for as long as this is held, whatever the writers do meanwhile.
@@ -42,7 +48,7 @@ impl Held {
 
 impl HotSet {
     pub(super) fn new() -> Self {
-        HotSet { places: (0..PLACES).map(|_| ArcSwapOption::empty()).collect() }
+        HotSet { places: (0..PLACES).map(|_| ArcSwapOption::empty()).collect(), next: AtomicUsize::new(0) }
     }
 
     fn place(&self, hash: u64) -> &ArcSwapOption<Hot> {
@@ -52,12 +58,16 @@ impl HotSet {
 
     pub(super) fn get(&self, key: &[u8], hash: u64) -> Option<Held> {
         let held = self.place(hash).load();
-        held.as_ref().is_some_and(|hot| *hot.key == *key).then_some(Held(held))
+        let hot = held.as_ref().filter(|hot| *hot.key == *key)?;
+        if !hot.was_read.load(Ordering::Relaxed) {
+            hot.was_read.store(true, Ordering::Relaxed);
+        }
+        Some(Held(held))
     }
 
     /// In a writer's turn of `key` only.
     pub(super) fn put(&self, key: &[u8], hash: u64, entry: Entry) {
-        self.place(hash).store(Some(Arc::new(Hot { key: key.into(), entry })));
+        self.place(hash).store(Some(Arc::new(Hot { key: key.into(), entry, was_read: AtomicBool::new(false) })));
     }
 
     pub(super) fn forget(&self, key: &[u8], hash: u64) {
@@ -65,6 +75,13 @@ impl HotSet {
         if place.load().as_ref().is_some_and(|hot| *hot.key == *key) {
             place.store(None);
         }
+    }
+
+    /// The next entry, round and round, if it was found here since it was last asked for so.
+    pub(super) fn next_read(&self) -> Option<Arc<Hot>> {
+        let place = &self.places[self.next.fetch_add(1, Ordering::Relaxed) % PLACES];
+        let is_read = place.load().as_ref().is_some_and(|hot| hot.was_read.swap(false, Ordering::Relaxed));
+        if is_read { place.load_full() } else { None }
     }
 
     /// Forgets every entry whose key `is_gone`.

@@ -79,8 +79,12 @@ impl Objects for Store {
 }
 
 impl Store {
-    /// The object in the table, for writers in their turn.
+    /// The object in the table, for writers in their turn. The table counts who asks for what it does not have, as if it
+    /// were popular: a new key was asked for once, by its reader.
     fn present_object(&self, key: &[u8]) -> Option<Arc<dyn Object>> {
+        if !self.table.contains_key(key) {
+            return None;
+        }
         self.table.get(key)?.as_object().cloned()
     }
 }
