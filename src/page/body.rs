@@ -96,7 +96,7 @@ impl<B: Body> PageBody<B> {
 
 /// A body as far as it came without waiting.
 pub(super) enum Reading<B: Body> {
-    /// It ended well; these are its pieces.
+    /// It ended as it said it would; these are its pieces.
     Whole(Vec<Bytes>),
     /// It did not end, or not well.
     Unfinished(Unfinished<B>),
@@ -122,14 +122,17 @@ pub(super) struct Unfinished<B: Body> {
     pub(super) stop: Stop,
 }
 
-/// Reads a body as long as it does not make us wait, is at most `limit` bytes, and brings only data.
-pub(super) fn read_ready<B: Body>(body: B, limit: u64, context: &mut Context<'_>) -> Reading<B> {
+/// Reads a body as long as it does not make us wait, is at most `limit` bytes, and brings only data. One that ends with
+/// other than `expected` bytes has failed: what was read is handed on with the length that it claims, so that the visitor
+/// can tell as well as without us.
+pub(super) fn read_ready<B: Body>(body: B, limit: u64, expected: Option<u64>, context: &mut Context<'_>) -> Reading<B> {
     let mut rest = Box::pin(body);
     let mut read = VecDeque::new();
     let mut size = 0u64;
     let stop = loop {
         match rest.as_mut().poll_frame(context) {
             Poll::Pending => break Stop::Waiting,
+            Poll::Ready(None) if expected.is_some_and(|expected| expected != size) => break Stop::Failed,
             Poll::Ready(None) => {
                 let frames = read.into_iter().filter_map(Result::ok);
                 return Reading::Whole(frames.filter_map(|frame: Frame<Bytes>| frame.into_data().ok()).collect());

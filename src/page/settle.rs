@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Response;
 use http::header::{CONTENT_LENGTH, HeaderName};
 use http::response::Parts;
@@ -162,28 +161,33 @@ fn store<B: Body<Error: Send> + Send + 'static>(
     let lookout = fill.lookout();
     let stored = |kept: Kept, parts, body| {
         let response = Response::from_parts(parts, body);
-        match (kept, Handle::try_current()) {
-            (Kept::Done(stored), _) => answered(response, Outcome::Forwarded { why, stored }, site),
-            // Nobody need wait for the store: whoever asks for the page before it is there waits for this very flight.
-            (Kept::Pending(storing), Ok(runtime)) if lookout.is_some() && site.settings.status_name.is_none() => {
-                let told = async move { Outcome::Forwarded { why, stored: storing.await }.tell() };
-                runtime.spawn(told.in_current_span());
-                Settled::Answered(response)
-            }
-            (Kept::Pending(storing), _) => Settled::Storing(storing, why, response),
-        }
+        let storing = match kept {
+            Kept::Done(stored) => return answered(response, Outcome::Forwarded { why, stored }, site),
+            Kept::Pending(storing) => storing,
+        };
+        // Nobody need wait for the store: whoever asks for the page before it is there waits for this very flight.
+        let is_awaited = lookout.is_none() || site.settings.status_name.is_some();
+        let place = if is_awaited { None } else { site.cache().page_flights().place_behind() };
+        let (Some(place), Ok(runtime)) = (place, Handle::try_current()) else {
+            return Settled::Storing(storing, why, response);
+        };
+        let told = async move {
+            Outcome::Forwarded { why, stored: storing.await }.tell();
+            drop(place);
+        };
+        runtime.spawn(told.in_current_span());
+        Settled::Answered(response)
     };
     if is_head {
         let (kept, _) = fill.keep(Vec::new(), 0);
         return stored(kept, parts, PageBody::passed(body));
     }
     let largest = site.settings.rules.largest_body;
-    let (body, reason) = match read_ready(body, largest, context) {
-        Reading::Whole(pieces) if expected.is_none_or(|expected| expected == length(&pieces)) => {
+    let (body, reason) = match read_ready(body, largest, expected, context) {
+        Reading::Whole(pieces) => {
             let (kept, body) = fill.keep_all(pieces);
             return stored(kept, parts, PageBody::whole(body));
         }
-        Reading::Whole(pieces) => (PageBody::whole(pieces.concat().into()), Reason::Incomplete),
         Reading::Unfinished(unfinished) => match unfinished.stop {
             Stop::Waiting => {
                 let finishes = site.settings.crowd.finishes_fills;
@@ -207,10 +211,6 @@ fn store<B: Body<Error: Send> + Send + 'static>(
     let outcome = Outcome::Forwarded { why, stored: Err(reason) };
     let response = Response::from_parts(parts, body);
     if reason == Reason::Incomplete { Settled::Broken(outcome, response) } else { answered(response, outcome, site) }
-}
-
-fn length(pieces: &[Bytes]) -> u64 {
-    pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
 /// Tells a layer further out, if there is one, that this is a hit already.
