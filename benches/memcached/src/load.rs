@@ -80,8 +80,17 @@ impl Turn {
     }
 }
 
-/// Operations per second of so many tasks, after a warm-up of a fifth of the time.
-pub async fn measure<C: Contestant>(client: C, work: Work, tasks: usize, time: Duration) -> f64 {
+/// What a round showed.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// Operations per second.
+    pub rate: f64,
+    /// How long one of the quickest tenth of all operations took, which a busy machine hardly changes.
+    pub quick: Duration,
+}
+
+/// The pace of so many tasks, after a warm-up of a fifth of the time.
+pub async fn measure<C: Contestant>(client: C, work: Work, tasks: usize, time: Duration) -> Pace {
     let value = value_of(work.size());
     let start = Instant::now() + time / 5;
     let end = start + time;
@@ -89,7 +98,8 @@ pub async fn measure<C: Contestant>(client: C, work: Work, tasks: usize, time: D
         .map(|task| {
             let (client, value) = (client.clone(), value.clone());
             tokio::spawn(async move {
-                let (mut turn, mut count) = (Turn::of(task), 0_u64);
+                let (mut turn, mut took) = (Turn::of(task), Vec::new());
+                let mut began = Instant::now();
                 loop {
                     match work {
                         Work::Get(size) => assert_eq!(client.get(turn.key()).await, size),
@@ -98,22 +108,27 @@ pub async fn measure<C: Contestant>(client: C, work: Work, tasks: usize, time: D
                     }
                     let now = Instant::now();
                     if now >= end {
-                        return count;
+                        return took;
                     }
-                    count += u64::from(now >= start);
+                    if now >= start {
+                        took.push(now - began);
+                    }
+                    began = now;
                 }
             })
         })
         .collect();
-    let mut count = 0;
+    let mut took = Vec::new();
     for task in running {
-        count += task.await.expect("no task fails");
+        took.extend(task.await.expect("no task fails"));
     }
-    count as f64 / time.as_secs_f64()
+    took.sort_unstable();
+    let quick = took.get(took.len() / 10).copied().unwrap_or_default();
+    Pace { rate: took.len() as f64 / time.as_secs_f64(), quick }
 }
 
 /// The same with threads.
-pub fn measure_threads<C: BlockingContestant>(client: &C, work: Work, threads: usize, time: Duration) -> f64 {
+pub fn measure_threads<C: BlockingContestant>(client: &C, work: Work, threads: usize, time: Duration) -> Pace {
     let value = value_of(work.size());
     let start = Instant::now() + time / 5;
     let end = start + time;
@@ -138,5 +153,5 @@ pub fn measure_threads<C: BlockingContestant>(client: &C, work: Work, threads: u
             });
         }
     });
-    count.into_inner() as f64 / time.as_secs_f64()
+    Pace { rate: count.into_inner() as f64 / time.as_secs_f64(), quick: Duration::ZERO }
 }

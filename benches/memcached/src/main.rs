@@ -4,9 +4,12 @@
 //! memcached has one core and one thread, the clients have another core, where `taskset` and two cores are there. The
 //! clients take turns in short rounds, so that a busy moment meets all of them; the median of the rounds counts.
 //!
-//! `cargo run --release --manifest-path benches/memcached/Cargo.toml [-- --quick]`
+//! `cargo run --release --manifest-path benches/memcached/Cargo.toml [-- --quick --costs --alone TEXT...]`; with texts such as `TCP`,
+//! `"set 1 KiB"` or `" 16 tasks"` only the lines that contain all of them; with `--costs` also what an operation costs the
+//! client and the server, of larder and async-memcached alone; with `--alone` larder only, for profilers.
 
 mod contestants;
+mod costs;
 mod load;
 mod pylibmc;
 #[path = "../../../tests/real/mod.rs"]
@@ -17,17 +20,29 @@ use std::process::Command;
 use std::time::Duration;
 
 use contestants::{AsyncMemcached, Blocking, Larder, Memcache};
-use load::{KEYS, Work, key_of, measure, measure_threads, value_of};
+use costs::Costs;
+use load::{KEYS, Pace, Work, key_of, measure, measure_threads, value_of};
 use pylibmc::Pylibmc;
 use real::Memcached;
 use table::{Cell, Table};
+use tokio::runtime::Runtime;
 
 const TASKS: [usize; 3] = [1, 16, 256];
 const WORKS: [Work; 5] =
     [Work::Get(1024), Work::Set(1024), Work::Get(64 * 1024), Work::Set(64 * 1024), Work::GetMany(1024)];
 
 fn main() {
-    let is_quick = std::env::args().any(|argument| argument == "--quick");
+    let (options, wanted): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
+    let has = |name: &str| options.iter().any(|option| option == name);
+    let (is_quick, field) = (
+        has("--quick"),
+        match (has("--alone"), has("--costs")) {
+            (true, _) => Field::Larder,
+            (false, true) => Field::Two,
+            (false, false) => Field::All,
+        },
+    );
     let (rounds, time) = if is_quick { (1, Duration::from_millis(50)) } else { (5, Duration::from_millis(400)) };
     let arguments = ["-t", "1", "-m", "256", "-c", "2048"];
     let servers = [
@@ -42,11 +57,14 @@ fn main() {
     let mut table = Table::default();
     for (transport, server) in &servers {
         for work in WORKS {
-            fill(&runtime, server, work);
-            for tasks in TASKS {
-                let cell = Cell { transport, work, tasks };
+            let cells = TASKS.map(|tasks| Cell { transport, work, tasks });
+            let cells: Vec<_> = cells.into_iter().filter(|cell| cell.is_among(&wanted)).collect();
+            if !cells.is_empty() {
+                fill(&runtime, server, work);
+            }
+            for cell in cells {
                 for _ in 0..rounds {
-                    round(&runtime, server, &cell, time, &mut table);
+                    round(&runtime, server, &cell, time, field, &mut table);
                 }
                 table.print(&cell);
             }
@@ -55,20 +73,44 @@ fn main() {
     table.print_verdict();
 }
 
+/// Who takes part.
+#[derive(Clone, Copy, PartialEq)]
+enum Field {
+    All,
+    /// larder and async-memcached, whose costs are told.
+    Two,
+    Larder,
+}
+
 /// Every client once.
-fn round(runtime: &tokio::runtime::Runtime, server: &Memcached, cell: &Cell<'_>, time: Duration, table: &mut Table) {
+fn round(runtime: &Runtime, server: &Memcached, cell: &Cell<'_>, time: Duration, field: Field, table: &mut Table) {
     let Cell { transport, work, tasks } = *cell;
     let is_tcp = transport == "TCP";
-    let of_larder = runtime.block_on(async { measure(Larder::of(server), work, tasks, time).await });
-    table.note(cell, "larder", of_larder);
-    let of_async =
-        runtime.block_on(async { measure(AsyncMemcached::of(server, is_tcp).await, work, tasks, time).await });
-    table.note(cell, "async-memcached", of_async);
+    let is_with_costs = field != Field::All;
+    let mut note = |client: &'static str, run: &dyn Fn() -> Pace| {
+        let costs = Costs::begin(server.pid());
+        let Pace { rate, quick } = run();
+        // The warm-up counts as well.
+        let cost = costs.end(rate * time.as_secs_f64() * 1.2);
+        table.note(cell, client, rate);
+        if is_with_costs {
+            println!("    {client:<16} {:>8.2}  {quick:>9.1?}  {cost}", rate / 1000.0);
+        }
+    };
+    note("larder", &|| runtime.block_on(async { measure(Larder::of(server), work, tasks, time).await }));
+    if field == Field::Larder {
+        return;
+    }
+    note("async-memcached", &|| {
+        runtime.block_on(async { measure(AsyncMemcached::of(server, is_tcp).await, work, tasks, time).await })
+    });
+    if field == Field::Two {
+        return;
+    }
     if is_tcp {
-        let of_memcache = runtime.block_on(async { measure(Memcache::of(server).await, work, tasks, time).await });
-        table.note(cell, "memcache", of_memcache);
+        note("memcache", &|| runtime.block_on(async { measure(Memcache::of(server).await, work, tasks, time).await }));
     } else {
-        table.note(cell, "memcache (blocking)", measure_threads(&Blocking::of(server), work, tasks, time));
+        note("memcache (blocking)", &|| measure_threads(&Blocking::of(server), work, tasks, time));
     }
     // Python's threads are no match for 256 tasks; as many as it has connections are its best.
     if tasks <= 16
@@ -78,7 +120,7 @@ fn round(runtime: &tokio::runtime::Runtime, server: &Memcached, cell: &Cell<'_>,
     }
 }
 
-fn fill(runtime: &tokio::runtime::Runtime, server: &Memcached, work: Work) {
+fn fill(runtime: &Runtime, server: &Memcached, work: Work) {
     runtime.block_on(async {
         let client = Larder::of(server);
         for number in 0..KEYS {

@@ -11,6 +11,12 @@ pub struct Cell<'a> {
 }
 
 impl Cell<'_> {
+    /// Whether its name contains every one of these texts.
+    pub fn is_among(&self, wanted: &[String]) -> bool {
+        let name = format!("{} {} {} tasks", self.transport, self.work.name(), self.tasks);
+        wanted.iter().all(|text| name.contains(text))
+    }
+
     fn name(&self) -> String {
         format!("{:<12} {:<16} {:>4} tasks", self.transport, self.work.name(), self.tasks)
     }
