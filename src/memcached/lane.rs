@@ -1,5 +1,5 @@
-//! A lane: one connection that is opened when it is first needed, and again when it broke. A server has one for small
-//! requests and a few for large values.
+//! A lane: one connection that is opened when it is first needed, and again when it broke. A server has a few of them, see
+//! [`lanes`](super::lanes).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A memcached client of its own: one shared connection per server carries the requests of all tasks, and no reply ever
-//! reaches a caller it was not made for. It stands alone (`larder::memcached::Client`), and the memcached backend stands on it.
+//! A memcached client of its own: a few shared connections to each server carry the requests of all tasks, and no reply
+//! ever reaches a caller it was not made for. It stands alone (`larder::memcached::Client`), and the memcached backend stands on it.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -26,6 +26,7 @@
 //! | a server | memcached 1.6 or newer, for the meta protocol; any version with SASL, which speaks the binary protocol |
 
 mod admin;
+mod adrift;
 mod auth;
 mod builder;
 mod client;
@@ -38,6 +39,8 @@ mod fleet;
 mod health;
 mod key;
 mod lane;
+mod lanes;
+mod marks;
 mod ring;
 mod server;
 mod sizes;

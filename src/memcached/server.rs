@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -13,14 +12,7 @@ use super::connection::Lost;
 use super::door::Door;
 use super::error::Error;
 use super::health::Health;
-use super::lane::Lane;
-use super::sizes::{LARGE, Mark, Sizes};
-
-/// Lanes for large values.
-const LARGE_LANES: usize = 4;
-
-/// From this many keys on, a request for several keys is a large one.
-const MANY_KEYS: usize = 64;
+use super::lanes::Lanes;
 
 /// How often a request is tried that no byte of was sent, because its connection was closed at that very moment.
 const MOST_TRIES: usize = 3;
@@ -29,24 +21,9 @@ const MOST_TRIES: usize = 3;
 pub struct Server {
     door: Arc<Door>,
     health: Arc<Health>,
-    /// For everything but large values: one connection for all.
-    small: Arc<Lane>,
-    large: [LargeLane; LARGE_LANES],
-    sizes: Sizes,
+    lanes: Lanes,
     read_timeout: Duration,
     write_timeout: Duration,
-}
-
-/// A lane for large values, and how many callers wait on it.
-struct LargeLane {
-    lane: Arc<Lane>,
-    waiting: AtomicUsize,
-}
-
-/// A caller's place on a lane, until it is dropped.
-struct Place<'a> {
-    lane: &'a Arc<Lane>,
-    waiting: Option<&'a AtomicUsize>,
 }
 
 /// Why a request was not answered.
@@ -61,9 +38,7 @@ impl Server {
         Server {
             health: Arc::new(Health::new(Arc::clone(door.name()))),
             door: Arc::new(door),
-            small: Lane::new(),
-            large: std::array::from_fn(|_| LargeLane { lane: Lane::new(), waiting: AtomicUsize::new(0) }),
-            sizes: Sizes::new(),
+            lanes: Lanes::new(),
             read_timeout,
             write_timeout,
         }
@@ -93,30 +68,25 @@ impl Server {
 
     /// Asks it, within the time that such a request may take; opening a connection has a time of its own.
     pub(crate) async fn ask(&self, request: &Request<'_>) -> Result<Reply, Fault> {
-        let mark = request.key().map(Mark::of);
-        let place = self.place(request, mark);
-        let lane = place.lane;
+        let mut place = self.lanes.place(request);
+        let lane = place.lane();
         let time = if request.is_read() { self.read_timeout } else { self.write_timeout };
-        let write = match request {
-            Request::Store { data, .. } if data.len() >= LARGE => mark.map(|mark| self.sizes.write(mark)),
-            _ => None,
-        };
-        let mut tries = 0;
+        let (mut tries, mut was_ever_sent) = (0, false);
         loop {
             let connection = match lane.connection(&self.door, &self.health).await {
                 Ok(connection) => connection,
-                Err(error) => return Err(Fault { error, was_sent: false }),
+                Err(error) => {
+                    if !was_ever_sent {
+                        place.never_sent();
+                    }
+                    return Err(Fault { error, was_sent: false });
+                }
             };
             tries += 1;
             let lost = match timeout(time, connection.ask(request)).await {
                 Ok(Ok(reply)) => {
                     self.health.answered();
-                    if let Some(write) = write {
-                        write.settle();
-                    }
-                    if let (Reply::Value(value), Some(mark)) = (&reply, mark) {
-                        self.sizes.note(mark, value.data.len());
-                    }
+                    place.answered(&reply);
                     return Ok(reply);
                 }
                 Ok(Err(lost)) => lost,
@@ -129,7 +99,11 @@ impl Server {
                 }
             };
             lane.forget(&connection);
+            was_ever_sent |= lost.was_sent;
             if !may_try_again(request, &lost, tries) {
+                if !was_ever_sent {
+                    place.never_sent();
+                }
                 return Err(self.fault(lost));
             }
         }
@@ -137,39 +111,7 @@ impl Server {
 
     /// Closes its connections as soon as nothing is owed on them.
     pub(crate) fn close(&self) {
-        self.small.close();
-        self.large.iter().for_each(|large| large.lane.close());
-    }
-
-    /// The lane of a request. Writes to one key keep to one lane as long as its size class stays, so that a late write does
-    /// not overtake what was asked after it.
-    fn place(&self, request: &Request<'_>, mark: Option<Mark>) -> Place<'_> {
-        // The first of the least busy: one that was just used is warm.
-        let any = || match self.large.iter().min_by_key(|large| large.waiting.load(Ordering::Relaxed)) {
-            Some(large) => large.place(),
-            None => self.small_place(),
-        };
-        match (request, mark) {
-            (Request::GetMany { keys }, _) if keys.len() >= MANY_KEYS => any(),
-            (Request::Get { .. }, Some(mark)) if self.sizes.is_large(mark) => any(),
-            (Request::Store { data, .. }, Some(mark)) => {
-                // A value that was large keeps its lane for the write that makes it small.
-                let was_large = self.sizes.is_written_large(mark);
-                self.sizes.note(mark, data.len());
-                if was_large || data.len() >= LARGE { self.large_place(mark) } else { self.small_place() }
-            }
-            (_, Some(mark)) if self.sizes.is_written_large(mark) => self.large_place(mark),
-            _ => self.small_place(),
-        }
-    }
-
-    fn small_place(&self) -> Place<'_> {
-        Place { lane: &self.small, waiting: None }
-    }
-
-    /// Always the same one for a key.
-    fn large_place(&self, mark: Mark) -> Place<'_> {
-        self.large[mark.among(LARGE_LANES)].place()
+        self.lanes.close();
     }
 
     fn fault(&self, lost: Lost<Error>) -> Fault {
@@ -181,21 +123,6 @@ impl Server {
             )),
         });
         Fault { error, was_sent: lost.was_sent }
-    }
-}
-
-impl LargeLane {
-    fn place(&self) -> Place<'_> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        Place { lane: &self.lane, waiting: Some(&self.waiting) }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if let Some(waiting) = self.waiting {
-            waiting.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 
