@@ -337,6 +337,21 @@ async fn a_server_that_is_down_is_a_typed_error_and_for_pages_a_miss() {
 }
 
 #[tokio::test]
+async fn many_entries_of_which_none_is_stored_are_an_error_and_some_a_list() {
+    let servers = [real::Memcached::start(), real::Memcached::start()];
+    let backend = Memcached::new(client(&servers.each_ref()));
+    let entries: Vec<(String, Stored)> =
+        (0..50).map(|number| (format!("k{number}"), Stored { data: "v".into(), flags: flags::TEXT })).collect();
+    assert_eq!(backend.set_many(&entries, None).await.unwrap(), [0; 0]);
+    servers[0].stop();
+    let failed = backend.set_many(&entries, None).await.unwrap();
+    assert!((1..50).contains(&failed.len()), "{failed:?}");
+    servers[1].stop();
+    let error = backend.set_many(&entries, None).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. } | Error::Backend { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_paused_server_is_a_timeout_that_names_it() {
     let server = real::Memcached::start();
     let cache = Cache::connect(&format!("memcached://{}?get_timeout=200ms", server.address())).await.unwrap();

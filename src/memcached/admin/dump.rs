@@ -2,6 +2,7 @@
 //! `Server::metadump` starts it.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -34,11 +35,18 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// Dropping it ends the dump and closes its connection.
 pub struct Metadump {
     server: String,
-    arriving: mpsc::UnboundedReceiver<Result<Bytes, Error>>,
+    arriving: mpsc::UnboundedReceiver<Result<Arrival, Error>>,
     kept: Arc<AtomicUsize>,
     lines: Bytes,
     is_over: bool,
     drain: AbortHandle,
+}
+
+/// What the draining task hands on.
+enum Arrival {
+    Lines(Bytes),
+    /// The server has told everything.
+    End,
 }
 
 impl Metadump {
@@ -69,19 +77,21 @@ impl Metadump {
     ///
     /// # Errors
     /// [`Error::Timeout`] and [`Error::Connection`] where the server stops in the middle, [`Error::Protocol`] for what is no
-    /// item, [`Error::Config`] where more than 1 GiB would wait. After an error there is nothing more.
+    /// item, [`Error::Config`] where more than 1 GiB would wait. [`Error::Connection`] also where the runtime on which the
+    /// dump was begun ends before the dump does. After an error there is nothing more.
     pub async fn next(&mut self) -> Result<Option<ItemInfo>, Error> {
         while self.lines.is_empty() {
             if self.is_over {
                 return Ok(None);
             }
             match self.arriving.recv().await {
-                Some(Ok(lines)) => {
+                Some(Ok(Arrival::Lines(lines))) => {
                     self.kept.fetch_sub(lines.len(), Ordering::Relaxed);
                     self.lines = lines;
                 }
                 Some(Err(error)) => return Err(self.end_with(error)),
-                None => self.is_over = true,
+                Some(Ok(Arrival::End)) => self.is_over = true,
+                None => return Err(self.cut_short()),
             }
         }
         let end = memchr::memchr(b'\n', &self.lines).unwrap_or(self.lines.len());
@@ -94,6 +104,14 @@ impl Metadump {
                 Err(self.end_with(Error::Protocol { server, what }))
             }
         }
+    }
+
+    /// The task that drains the server is gone without a word: the runtime it ran on is.
+    fn cut_short(&mut self) -> Error {
+        let said = "the runtime on which the dump was begun ended before it";
+        let source = Arc::new(io::Error::new(io::ErrorKind::ConnectionAborted, said));
+        let server = self.server.clone();
+        self.end_with(Error::Connection { server, source })
     }
 
     fn end_with(&mut self, error: Error) -> Error {
@@ -139,7 +157,7 @@ async fn first_lines(conversation: &mut Conversation) -> Result<Bytes, Error> {
 async fn drain(
     mut conversation: Conversation,
     first: Bytes,
-    sender: mpsc::UnboundedSender<Result<Bytes, Error>>,
+    sender: mpsc::UnboundedSender<Result<Arrival, Error>>,
     kept: Arc<AtomicUsize>,
     _turn: Option<OwnedSemaphorePermit>,
 ) {
@@ -157,7 +175,11 @@ async fn drain(
             return;
         }
         // Nobody listens any more: closing the connection ends the dump.
-        if sender.send(Ok(lines)).is_err() || is_last {
+        if sender.send(Ok(Arrival::Lines(lines))).is_err() {
+            return;
+        }
+        if is_last {
+            let _ = sender.send(Ok(Arrival::End));
             return;
         }
         match conversation.lines().await {
