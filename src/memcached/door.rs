@@ -82,8 +82,12 @@ impl Door {
         timeout(self.connect_timeout, self.step_in()).await.unwrap_or_else(|_| Err(self.late()))
     }
 
-    /// A connection that was greeted and greeted back, and the task that serves it.
-    pub(crate) async fn open(&self) -> Result<(Connection, impl Future<Output = End> + Send + 'static + use<>), Error> {
+    /// A connection that was greeted and greeted back, and the task that serves it; `most_ahead` requests go out ahead of
+    /// their replies.
+    pub(crate) async fn open(
+        &self,
+        most_ahead: usize,
+    ) -> Result<(Connection, impl Future<Output = End> + Send + 'static + use<>), Error> {
         let greeted = async {
             let mut stream = self.step_in().await?;
             self.greet(&mut stream).await?;
@@ -91,7 +95,7 @@ impl Door {
         };
         let stream = timeout(self.connect_timeout, greeted).await.unwrap_or_else(|_| Err(self.late()))?;
         let is_tls = matches!(stream, Stream::Tls(_));
-        Ok(Connection::new(stream, is_tls, Arc::clone(&self.name), self.codec(), self.patience))
+        Ok(Connection::new(stream, is_tls, Arc::clone(&self.name), self.codec(), most_ahead, self.patience))
     }
 
     async fn step_in(&self) -> Result<Stream, Error> {

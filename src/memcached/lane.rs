@@ -17,6 +17,8 @@ const BEYOND_THE_DEADLINE: Duration = Duration::from_millis(100);
 
 /// One connection to a server, or the way to it.
 pub(crate) struct Lane {
+    /// How many requests go out ahead of their replies.
+    most_ahead: usize,
     state: Mutex<State>,
 }
 
@@ -31,8 +33,8 @@ enum State {
 type Opening = watch::Receiver<Option<Result<Arc<Connection>, Error>>>;
 
 impl Lane {
-    pub(crate) fn new() -> Arc<Lane> {
-        Arc::new(Lane { state: Mutex::new(State::Closed) })
+    pub(crate) fn new(most_ahead: usize) -> Arc<Lane> {
+        Arc::new(Lane { most_ahead, state: Mutex::new(State::Closed) })
     }
 
     /// The connection, which is opened if need be; its opening goes on if the caller goes away.
@@ -76,7 +78,7 @@ impl Lane {
                 *state = State::Opening(opening.clone());
                 drop(state);
                 let finding = Finding::new(health);
-                tokio::spawn(serve(Arc::downgrade(self), Arc::clone(door), finding, tell));
+                tokio::spawn(serve(Arc::downgrade(self), self.most_ahead, Arc::clone(door), finding, tell));
                 // The one who opens waits, even for a server that is down: it finds out whether it still is.
                 Ok(State::Opening(opening))
             }
@@ -146,12 +148,13 @@ impl Drop for Finding {
 /// Opens a connection for a lane, tells who waits for it, and serves it to its end.
 async fn serve(
     lane: Weak<Lane>,
+    most_ahead: usize,
     door: Arc<Door>,
     finding: Finding,
     tell: watch::Sender<Option<Result<Arc<Connection>, Error>>>,
 ) {
     let began = Instant::now();
-    let outcome = door.open().await;
+    let outcome = door.open(most_ahead).await;
     let (outcome, pump) = match outcome {
         Ok((connection, pump)) => (Ok(Arc::new(connection)), Some(pump)),
         Err(error) => (Err(error), None),
@@ -207,7 +210,7 @@ mod tests {
         let health = Arc::new(Health::new("a:1".into()));
         let Some(earlier) = Instant::now().checked_sub(Duration::from_secs(60)) else { return };
         (0..3).for_each(|_| health.failed(&Error::Config("ill".to_owned()), earlier, earlier, 0));
-        let lane = Lane::new();
+        let lane = Lane::new(1);
         runtime().block_on(async {
             let asked = pin!(lane.connection(&door, &health));
             assert!(asked.poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -19,6 +19,10 @@ const SMALL_LANES: usize = 2;
 /// Lanes for large values.
 const LARGE_LANES: usize = 4;
 
+/// How many large requests go out on a lane ahead of their replies: enough to keep client and server at work, and few
+/// enough that values do not pile up in socket buffers, where they leave the processor's caches.
+const LARGE_AHEAD: usize = 8;
+
 /// From this many keys on, a request for several keys is a large one.
 const MANY_KEYS: usize = 64;
 
@@ -54,8 +58,8 @@ pub(crate) struct Place<'a> {
 impl Lanes {
     pub(crate) fn new() -> Lanes {
         Lanes {
-            small: array::from_fn(|_| Track::new()),
-            large: array::from_fn(|_| Track::new()),
+            small: array::from_fn(|_| Track::new(usize::MAX)),
+            large: array::from_fn(|_| Track::new(LARGE_AHEAD)),
             sizes: Sizes::new(),
             adrift: Adrift::new(),
         }
@@ -125,8 +129,8 @@ fn least_busy<const N: usize>(tracks: &[Track; N]) -> &Track {
 }
 
 impl Track {
-    fn new() -> Track {
-        Track { lane: Lane::new(), waiting: AtomicUsize::new(0) }
+    fn new(most_ahead: usize) -> Track {
+        Track { lane: Lane::new(most_ahead), waiting: AtomicUsize::new(0) }
     }
 }
 

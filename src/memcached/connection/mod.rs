@@ -57,17 +57,18 @@ impl Trade for Wire {
 
 impl Connection {
     /// A connection over a stream on which the greeting is done, and the task that serves it to its end.
-    /// With `is_tls` each write to the stream becomes at least one record. `patience` is how long the server may owe a
-    /// reply without a sign of life.
+    /// With `is_tls` each write to the stream becomes at least one record. `most_ahead` requests go out ahead of their
+    /// replies, and `patience` is how long the server may owe one without a sign of life.
     pub(crate) fn new<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         stream: S,
         is_tls: bool,
         server: Arc<str>,
         codec: &'static dyn Codec,
+        most_ahead: usize,
         patience: Duration,
     ) -> (Connection, impl Future<Output = End> + Send + 'static) {
         let ledger = Arc::new(Ledger::new());
-        let pump = Pump::new(stream, is_tls, server, codec.decoder(), Arc::clone(&ledger), patience);
+        let pump = Pump::new(stream, is_tls, server, codec.decoder(), Arc::clone(&ledger), most_ahead, patience);
         (Connection { ledger, codec }, pump)
     }
 
@@ -105,7 +106,7 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::super::codec::{Keys, meta::Meta};
     use super::*;
@@ -114,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn what_arrives_before_its_request_went_out_answers_nobody() {
         let (ours, mut theirs) = duplex(10);
-        let (connection, pump) = Connection::new(ours, false, "a:1".into(), &Meta, Duration::from_secs(60));
+        let (connection, pump) = Connection::new(ours, false, "a:1".into(), &Meta, 10, Duration::from_secs(60));
         let mut keys = Keys::default();
         keys.push(b"a-key-that-fills-the-way-to-the-server");
         let request = Request::GetMany { keys: &keys };
@@ -125,5 +126,27 @@ mod tests {
         assert_eq!(first.unwrap(), Reply::Values(vec![None]));
         let lost = second.unwrap_err();
         assert!(matches!(lost.error, Some(Error::Protocol { .. })) && !lost.was_sent, "{lost:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_to_wait_for_a_reply_goes_out_when_it_is_there() {
+        let (ours, mut theirs) = duplex(1024);
+        let (connection, pump) = Connection::new(ours, false, "a:1".into(), &Meta, 2, Duration::from_secs(60));
+        let ask = async |key: &[u8]| connection.ask(&Request::Delete { key }).await;
+        let asked = async { tokio::join!(ask(b"a"), ask(b"b"), ask(b"c")) };
+        let answered = async {
+            let mut seen = Vec::new();
+            for (expected, reply) in [("md a O0\r\nmd b O1\r\n", "HD O0\r\n"), ("md c O2\r\n", "HD O1\r\nHD O2\r\n")] {
+                seen.clear();
+                theirs.read_buf(&mut seen).await.unwrap();
+                assert_eq!(String::from_utf8_lossy(&seen), expected);
+                theirs.write_all(reply.as_bytes()).await.unwrap();
+            }
+        };
+        let serving = tokio::spawn(pump);
+        let ((first, second, third), ()) = tokio::join!(biased; asked, answered);
+        assert_eq!([first.unwrap(), second.unwrap(), third.unwrap()], [Reply::Done, Reply::Done, Reply::Done]);
+        drop(connection);
+        assert!(matches!(serving.await.unwrap(), End::InPeace));
     }
 }

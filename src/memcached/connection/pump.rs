@@ -62,6 +62,8 @@ pub(super) struct Pump<S> {
     owed: VecDeque<Owed<Wire>>,
     /// Replies paid that the ledger has not heard of.
     paid: usize,
+    /// How many requests go out ahead of their replies.
+    most_ahead: usize,
     /// How long the server may owe a reply without a sign of life.
     patience: Duration,
     /// The last sign of life.
@@ -85,6 +87,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         server: Arc<str>,
         decoder: Box<dyn Decoder>,
         ledger: Arc<Ledger<Wire>>,
+        most_ahead: usize,
         patience: Duration,
     ) -> Pump<S> {
         Pump {
@@ -100,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             missing: 1,
             owed: VecDeque::new(),
             paid: 0,
+            most_ahead,
             patience,
             alive_at: Instant::now(),
             alarm: Box::pin(tokio::time::sleep(patience)),
@@ -208,9 +212,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
 
     fn write(&mut self, context: &mut Context<'_>) -> io::Result<Moved> {
         let mut moved = Moved::No;
-        if !self.outgoing.is_empty() {
+        let writable = self.writable();
+        if writable > 0 {
             let mut slices = [IoSlice::new(&[]); PIECES];
-            let filled = self.outgoing.slices(&mut slices, self.writable());
+            let filled = self.outgoing.slices(&mut slices, writable);
             match Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..filled]) {
                 Poll::Pending => return Ok(Moved::No),
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
@@ -227,7 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
-        if self.must_flush && self.outgoing.is_empty() {
+        if self.must_flush && self.writable() == 0 {
             match Pin::new(&mut self.stream).poll_flush(context) {
                 Poll::Pending => {}
                 Poll::Ready(flushed) => {
@@ -240,12 +245,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         Ok(moved)
     }
 
-    /// How much may be written at once, in bytes: everything; over TLS as many whole requests as fit into a record, or a
-    /// part of one that does not.
+    /// How much may be written at once, in bytes: everything that need not wait for a reply; over TLS as many whole requests
+    /// of it as fit into a record, or a part of one that does not.
     fn writable(&self) -> usize {
-        if !self.is_tls {
-            return usize::MAX;
-        }
+        let open = match self.owed.get(self.most_ahead) {
+            Some(waits) => usize::try_from(waits.begins_at.saturating_sub(self.written)).unwrap_or(usize::MAX),
+            None => self.outgoing.len(),
+        };
+        if self.is_tls { open.min(self.fitting()) } else { open }
+    }
+
+    /// How much goes into one record over TLS, in bytes.
+    fn fitting(&self) -> usize {
         let limit = self.written + LONGEST_RECORD;
         let first = self.owed.partition_point(|owed| owed.ends_at <= self.written);
         let end = match self.owed.get(first) {
