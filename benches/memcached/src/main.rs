@@ -4,9 +4,11 @@
 //! memcached has one core and one thread, the clients have another core, where `taskset` and two cores are there. The
 //! clients take turns in short rounds, so that a busy moment meets all of them; the median of the rounds counts.
 //!
-//! `cargo run --release --manifest-path benches/memcached/Cargo.toml [-- --quick --costs --alone TEXT...]`; with texts such as `TCP`,
-//! `"set 1 KiB"` or `" 16 tasks"` only the lines that contain all of them; with `--costs` also what an operation costs the
-//! client and the server, of larder and async-memcached alone; with `--alone` larder only, for profilers.
+//! `cargo run --release --manifest-path benches/memcached/Cargo.toml [-- --quick --costs --alone TEXT...]`
+//!
+//! With texts such as `TCP`, `"set 1 KiB"` or `" 16 tasks"` only the lines that contain all of them. With `--costs` larder and
+//! async-memcached only, and of each round the rate, the time of its quickest tenth, and what an operation costs the client
+//! and the server. With `--alone` the same of larder only, for profilers.
 
 mod contestants;
 mod costs;
