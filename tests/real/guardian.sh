@@ -8,6 +8,16 @@ pid=
 # The kernel hangs up on a group without a parent that has a stopped member: a paused server whose test was killed.
 trap : HUP
 
+# Whether no thread of the server and its children runs any more.
+all_stopped() {
+    for member in $(family); do
+        for stat in /proc/"$member"/task/[0-9]*/stat; do
+            read -r _ _ state _ < "$stat" && [ "$state" != T ] && [ "$state" != Z ] && return 1
+        done
+    done 2> /dev/null
+    return 0
+}
+
 # The server and its children: PostgreSQL has some, each in a process group of its own.
 family() {
     echo "$pid"
@@ -48,7 +58,12 @@ while read -r word; do
             ;;
         stop) end "$stop_signal" ;;
         kill) end KILL ;;
-        pause) kill -STOP $(family) ;;
+        pause)
+            kill -STOP $(family)
+            # Threads that run on another core go on for a moment, on a busy machine for a long one.
+            tries=0
+            until all_stopped || [ $((tries += 1)) -gt 1000 ]; do sleep 0.01; done
+            ;;
         resume) kill -CONT $(family) ;;
     esac
     echo "$pid"
