@@ -165,6 +165,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             // Where one value is large, more will be: room for several saves moving half a value each time.
             let room = if needed > READ_AT_A_TIME / 4 { READ_LARGE_AT_A_TIME } else { READ_AT_A_TIME };
             self.input.reserve(needed.max(room));
+        } else if self.input.is_empty() {
+            // Where nobody holds on to what was read before, its memory is still warm.
+            let _is_reclaimed = self.input.try_reclaim(READ_AT_A_TIME);
         }
         match pin!(self.stream.read_buf(&mut self.input)).poll(context) {
             Poll::Pending => Ok(Moved::No),
