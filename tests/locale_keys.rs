@@ -24,9 +24,9 @@ impl Shelves {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What `memcdump` shows.
+    /// What `memcdump` shows but for the stamps and counters of purges, which Django has not.
     fn dump(&self) -> Vec<String> {
-        self.with(|entries| entries.keys().cloned().collect())
+        self.with(|entries| entries.keys().filter(|key| !key.starts_with(":1:larder.")).cloned().collect())
     }
 }
 
@@ -61,8 +61,13 @@ impl Backend for Shelves {
         Reply::ready(Ok(self.with(|entries| entries.remove(key).is_some())))
     }
 
-    fn incr<'a>(&'a self, _key: &'a str, _delta: i64) -> Reply<'a, Option<i64>> {
-        Reply::ready(Ok(None))
+    fn incr<'a>(&'a self, key: &'a str, delta: i64) -> Reply<'a, Option<i64>> {
+        Reply::ready(Ok(self.with(|entries| {
+            let stored = entries.get_mut(key)?;
+            let number = std::str::from_utf8(&stored.data).ok()?.parse::<i64>().ok()? + delta;
+            stored.data = number.to_string().into();
+            Some(number)
+        })))
     }
 
     fn clear<'a>(&'a self, prefix: &'a str) -> Reply<'a, ()> {
@@ -91,7 +96,8 @@ async fn visit(app: &Router, headers: &[(HeaderName, &str)]) {
 }
 
 fn layer(cache: &Cache) -> CacheLayer {
-    CacheLayer::per_site().cache(cache).key_scheme(KeyScheme::Django52)
+    // With nobody to wait for, a page is stored before its response.
+    CacheLayer::per_site().coalesce(false).cache(cache).key_scheme(KeyScheme::Django52)
 }
 
 #[tokio::test]

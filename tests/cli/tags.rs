@@ -19,7 +19,7 @@ async fn site(store: &Store, version: &str) -> Router {
     let page = move |Path(name): Path<String>| async move {
         (Tags::new([name]), format!("page {}", made.fetch_add(1, Ordering::SeqCst) + 1))
     };
-    let layer = CacheLayer::per_site().cache(&cache.version(version)).tags(["site"]);
+    let layer = CacheLayer::per_site().coalesce(false).cache(&cache.version(version)).tags(["site"]);
     Router::new().route("/{name}", get(page)).layer(layer)
 }
 

@@ -270,7 +270,10 @@ impl<'a> Scene<'a> {
     fn layer(&self, step: &Value, place: &Place) -> CacheLayer {
         let settings = &self.case["settings"];
         let cache = self.caches.get(&place.alias).unwrap_or_else(|error| panic!("{error}"));
-        let layer = CacheLayer::per_site().cache(&cache).key_scheme(self.scheme).key_prefix(place.prefix.as_str());
+        // One visitor at a time comes, and the store is looked at behind each: with nobody to wait for, a page is stored before
+        // its response is answered.
+        let layer = CacheLayer::per_site().coalesce(false).cache(&cache).key_scheme(self.scheme);
+        let layer = layer.key_prefix(place.prefix.as_str());
         let mut layer = locate(stack::with_timeouts(layer, place), settings, &step["request"]);
         if let Some(language) = language(settings, &Value::Null) {
             layer = layer.language(language.as_str());
@@ -295,9 +298,11 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// What is stored but for the stamps and counters of purges, which Django has not.
     fn live(&self) -> Vec<(String, String, f64)> {
         let of_alias = |(alias, backend): (&String, &TextBackend)| {
-            backend.live().into_iter().map(|(key, ttl)| (alias.clone(), key, ttl)).collect::<Vec<_>>()
+            let live = backend.live().into_iter().filter(|(key, _)| !key.contains(":larder."));
+            live.map(|(key, ttl)| (alias.clone(), key, ttl)).collect::<Vec<_>>()
         };
         self.texts.iter().flat_map(of_alias).collect()
     }

@@ -29,8 +29,10 @@ async fn a_page_that_one_filled_is_a_hit_for_another_and_none_to_django() {
     assert!(other.is_hit() && other.body == filled.body, "{other:?}");
     assert_eq!(handlers[1].calls(), 0);
     let keys: Vec<String> = redis::from_redis_value(super::raw(&server, &["KEYS", "*"])).unwrap();
-    assert!(keys.len() >= 2, "{keys:?}");
-    for key in keys {
+    // The counts of purges are integers to Django, too.
+    let pages: Vec<String> = keys.into_iter().filter(|key| !key.starts_with(":1:larder.")).collect();
+    assert!(pages.len() >= 2, "{pages:?}");
+    for key in pages {
         assert!(raw_bytes(&server, &key).unwrap().starts_with(b"\x80\x04N."), "Django reads None, a miss");
     }
 }

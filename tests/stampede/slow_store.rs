@@ -8,7 +8,7 @@ use larder::{Cache, CacheLayer, Clock, ManualClock, Timestamp};
 use tokio::sync::watch;
 use tower::Layer;
 
-use crate::gated::{crowd, soon};
+use crate::gated::{crowd, soon, until};
 use crate::world::{HOME, Handler, Text, ask, get, settle};
 
 /// Writes when its gate is open.
@@ -93,4 +93,27 @@ async fn one_who_is_told_what_was_stored_waits_for_the_store() {
     gate.send_replace(true);
     let answer = soon("the visitor", tasks.remove(0)).await.unwrap();
     assert!(answer.cache_status().is_stored, "{answer:?}");
+}
+
+/// Each page that is still to be stored takes memory: a store that does not keep up slows its visitors down instead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_so_many_pages_are_stored_behind_their_responses_at_once() {
+    let (gate, cache) = slow();
+    let handler = Handler::saying(&[]);
+    let site = CacheLayer::per_site().cache(&cache).longest_wait(Duration::from_secs(600)).layer(handler.clone());
+    let tasks = crowd(&site, 200, |visitor| get(&format!("http://example.com/{visitor}"))).await;
+    let answered = || tasks.iter().filter(|task| task.is_finished()).count();
+    until("the handler has run for all", || handler.calls() == 200).await;
+    until("all that are not held up are answered", || answered() == 64).await;
+    settle().await;
+    assert_eq!(answered(), 64);
+    gate.send_replace(true);
+    for task in tasks {
+        assert_eq!(soon("each", task).await.unwrap().status, 200);
+    }
+    let again = crowd(&site, 200, |visitor| get(&format!("http://example.com/{visitor}"))).await;
+    for task in again {
+        assert!(soon("the next", task).await.unwrap().headers.contains_key("age"), "all are stored");
+    }
+    assert_eq!(handler.calls(), 200);
 }

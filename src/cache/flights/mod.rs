@@ -14,7 +14,7 @@ use std::task::Poll;
 
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::refused::Refused;
@@ -31,7 +31,20 @@ pub(crate) struct Flights {
     landed: AtomicU64,
     /// Nothing can end a wait here, so nobody waits.
     has_no_timers: AtomicBool,
+    behind: Behind,
     hasher: Hasher,
+}
+
+/// Places for pages that are stored behind their responses: each holds its page until then, so there must be an end to them.
+struct Behind(Arc<Semaphore>);
+
+/// How many pages of one cache are stored behind their responses at once.
+const MOST_BEHIND: usize = 64;
+
+impl Default for Behind {
+    fn default() -> Self {
+        Behind(Arc::new(Semaphore::new(MOST_BEHIND)))
+    }
 }
 
 /// So that misses of different pages seldom wait for each other's turn.
@@ -175,6 +188,12 @@ impl Flights {
     pub(crate) fn alone(self: &Arc<Self>, address: &[u8], key: &[u8]) -> Lead {
         let (stripe, name) = (self.stripe_of(address), self.name(address, key));
         Lead { flights: Arc::clone(self), stripe, name, flight: None, lease: None }
+    }
+
+    /// A place for a page that is to be stored behind its response; `None` where the store does not keep up, so that its
+    /// visitor has to wait for it.
+    pub(crate) fn place_behind(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.behind.0).try_acquire_owned().ok()
     }
 
     /// Cuts the flights to an address: whoever comes from now on starts another one, and those who wait look again.

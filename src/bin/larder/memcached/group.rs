@@ -13,10 +13,20 @@ pub struct Group {
 }
 
 /// What stands before the digests in Django's and larder's keys of pages.
-const PAGES: [&str; 2] = ["views.decorators.cache.cache_page.", "views.decorators.cache.cache_header."];
+const PAGES: [&str; 3] = ["views.decorators.cache.cache_page.", "views.decorators.cache.cache_header.", "larder.page."];
 
-/// What stands before the key of a session, with nothing between.
-const SESSIONS: [&str; 2] = ["django.contrib.sessions.cached_db", "django.contrib.sessions.cache"];
+/// What stands before the key of a session, with nothing between; and before a digest, or the beginning of one, in what
+/// larder notes of tags and deletions.
+const SINGLES: [&str; 5] = [
+    "django.contrib.sessions.cached_db",
+    "django.contrib.sessions.cache",
+    "larder.deletions.",
+    "larder.proof.",
+    "larder.tag.",
+];
+
+/// The one counter of the tags that were purged.
+const PURGES: &str = "larder.purges";
 
 const FRAGMENTS: &str = "template.cache.";
 
@@ -48,9 +58,9 @@ impl Group {
         }
     }
 
-    /// Whether only Django's own naming makes such a key, so that the numbers before it are versions indeed.
+    /// Whether only Django's own naming, or larder's, makes such a key, so that the numbers before it are versions indeed.
     pub fn is_djangos(&self) -> bool {
-        let names = PAGES.iter().chain(&SESSIONS).chain([&FRAGMENTS]);
+        let names = PAGES.iter().chain(&SINGLES).chain([&FRAGMENTS]);
         names.into_iter().any(|name| self.rest.starts_with(*name))
     }
 }
@@ -64,13 +74,16 @@ fn scope_of(key: &str) -> Option<(&str, &str, &str)> {
 }
 
 fn rest_of(rest: &str) -> String {
+    if rest == PURGES {
+        return literal(rest);
+    }
     for name in PAGES {
         if let Some(after) = rest.strip_prefix(name) {
             let end = digest_at(after).unwrap_or(0);
             return format!("{name}{}*", literal(&after[..end]));
         }
     }
-    for name in SESSIONS {
+    for name in SINGLES {
         if rest.starts_with(name) {
             return format!("{name}*");
         }
@@ -147,6 +160,18 @@ mod tests {
         assert_eq!(glob(":1:django.contrib.sessions.cache0q2w3e4r"), ":1:django.contrib.sessions.cache*");
         assert_eq!(glob(":1:django.contrib.sessions.cached_db0q2w3"), ":1:django.contrib.sessions.cached_db*");
         assert_eq!(glob(":1:template.cache.sidebar.0cc175b9c0f1b6a831c399e269772661"), ":1:template.cache.sidebar.*");
+    }
+
+    #[test]
+    fn what_larder_notes_is_grouped() {
+        for digest in ["00", "a0", "be"] {
+            assert_eq!(glob(&format!(":1:larder.deletions.{digest}")), ":1:larder.deletions.*");
+        }
+        let digest = "9345faba5ae09e1bd9a1200c63dfd976";
+        assert_eq!(glob(&format!(":1:larder.tag.{digest}")), ":1:larder.tag.*");
+        assert_eq!(glob(&format!(":1:larder.proof.{digest}")), ":1:larder.proof.*");
+        assert_eq!(glob(&format!(":1:larder.page.blog.{digest}{digest}.ja")), ":1:larder.page.blog.*");
+        assert_eq!(glob(":1:larder.purges"), ":1:larder.purges", "the one of its kind");
     }
 
     #[test]
