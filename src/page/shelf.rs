@@ -137,22 +137,23 @@ impl Shelf {
         may_answer: impl Fn(&Page) -> bool,
         now: Timestamp,
     ) -> Result<usize, Missed> {
-        let answers = |page: &Page, is_head_page: bool| {
-            page.is_head == is_head_page
-                && is_fresh(page.expires_at, now)
-                && variant::is_for(page.variant(), seen, headers)
-                && may_answer(page)
+        let answers = |page: &Page| {
+            is_fresh(page.expires_at, now) && variant::is_for(page.variant(), seen, headers) && may_answer(page)
         };
         // Nearly every request.
-        if answers(&self.newest, false) {
+        if !self.newest.is_head && answers(&self.newest) {
             return Ok(0);
         }
-        let of_method = |is_head_page: bool| self.pages().position(|page| answers(page, is_head_page));
-        let found = match of_method(false) {
+        self.position(is_head, answers).ok_or_else(|| self.miss(is_head, seen, headers, may_answer, now))
+    }
+
+    /// The position of the newest page that `answers`; for a HEAD a GET page goes first.
+    fn position(&self, is_head: bool, answers: impl Fn(&Page) -> bool) -> Option<usize> {
+        let of_method = |is_head_page| self.pages().position(|page| page.is_head == is_head_page && answers(page));
+        match of_method(false) {
             None if is_head => of_method(true),
             found => found,
-        };
-        found.ok_or_else(|| self.miss(is_head, seen, headers, may_answer, now))
+        }
     }
 
     #[cold]
@@ -166,15 +167,8 @@ impl Shelf {
     ) -> Missed {
         let is_for = |page: &Page| variant::is_for(page.variant(), seen, headers);
         let is_stale = self.pages().any(|page| !is_fresh(page.expires_at, now) && is_for(page));
-        let of_method = |is_head_page: bool| {
-            self.pages().position(|page| {
-                page.is_head == is_head_page && page.worth(now) != Worth::Dead && is_for(page) && may_answer(page)
-            })
-        };
-        let stale = match of_method(false) {
-            None if is_head => of_method(true),
-            found => found,
-        };
+        let is_of_use = |page: &Page| page.worth(now) != Worth::Dead && is_for(page) && may_answer(page);
+        let stale = self.position(is_head, is_of_use);
         Missed { why: if is_stale { Forward::Stale } else { Forward::VaryMiss }, stale }
     }
 }
