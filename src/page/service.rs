@@ -2,14 +2,14 @@
 //! One `Arc` is all it holds, since axum clones it for every request.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::address::{Left, OriginalUrl, original_uri};
+use super::address::{Address, AddressBytes, Left, Opening, OriginalUrl, original_uri};
 use super::answer::{answer, is_known_to};
 use super::body::PageBody;
 use super::facts::RequestFacts;
@@ -31,17 +31,28 @@ pub struct CacheService<S> {
 }
 
 /// What all clones of a service share.
-#[derive(Debug)]
 pub(super) struct Shared<S> {
     /// Only ever locked to clone it. A lock, since it need not be `Sync`.
     inner: Mutex<S>,
     pub(super) site: Arc<Site>,
+    opening: OnceLock<Opening>,
 }
 
 impl<S: Clone> Shared<S> {
     /// An inner service for one request.
     pub(super) fn inner(&self) -> S {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<S> Shared<S> {
+    /// The bytes of an address of this layer.
+    fn key(&self, address: &Address<'_>) -> AddressBytes {
+        let opening = self.opening.get_or_init(|| {
+            let settings = &self.site.settings;
+            Opening::of(self.site.cache().scope(), &settings.prefix, &settings.origin.scheme)
+        });
+        opening.go_on(address)
     }
 }
 
@@ -53,7 +64,7 @@ impl<S> Clone for CacheService<S> {
 
 impl<S: fmt::Debug> fmt::Debug for CacheService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Shared { inner, site } = &*self.shared;
+        let Shared { inner, site, .. } = &*self.shared;
         f.debug_struct("CacheService").field("inner", inner).field("site", site).finish()
     }
 }
@@ -74,7 +85,7 @@ impl OuterLayer {
 
 impl<S> CacheService<S> {
     pub(super) fn new(inner: S, site: Arc<Site>) -> Self {
-        CacheService { shared: Arc::new(Shared { inner: Mutex::new(inner), site }) }
+        CacheService { shared: Arc::new(Shared { inner: Mutex::new(inner), site, opening: OnceLock::new() }) }
     }
 
     /// The service inside.
@@ -116,7 +127,7 @@ where
             return ResponseFuture::send_on(request, After::LeaveToOuter, &self.shared);
         }
         let is_nested = outer.is_some();
-        let key = address.to_bytes(site.cache().scope());
+        let key = self.shared.key(&address);
 
         let Some(objects) = site.cache().backend().objects() else {
             let mut visit = Visit::new(&request, &address, key);
