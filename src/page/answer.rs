@@ -60,6 +60,7 @@ impl Found {
 
 /// The response for a stored page, at `now`: 304 where `is_known`. A HEAD gets the head that the GET has, and no body
 /// (MID-25).
+#[inline(always)]
 pub(super) fn answer<B: Body>(
     page: &Page,
     ready: &Ready,
@@ -73,7 +74,7 @@ pub(super) fn answer<B: Body>(
 
 /// The same from a head that may be taken to pieces.
 #[expect(clippy::too_many_arguments, reason = "what a head made ready consists of, and what the visitor wants")]
-#[inline]
+#[inline(always)]
 fn respond<B: Body>(
     page: &Page,
     mut headers: HeaderMap,

@@ -151,15 +151,17 @@ where
     S: Service<Request<B>>,
     B2: Body,
 {
-    #[inline]
-    pub(super) fn answered(
-        mut response: Response<PageBody<B2>>,
-        outcome: Outcome,
-        site: &Site,
-        is_nested: bool,
-    ) -> Self {
-        mark_hit(&mut response, outcome, site, is_nested);
+    #[inline(always)]
+    pub(super) fn answered(response: Response<PageBody<B2>>) -> Self {
         ResponseFuture { state: State::Answered(Some(response)) }
+    }
+
+    /// Says of the answer where it comes from.
+    #[inline(always)]
+    pub(super) fn mark_hit(&mut self, outcome: Outcome, site: &Site, is_nested: bool) {
+        if let State::Answered(Some(response)) = &mut self.state {
+            mark_hit(response, outcome, site, is_nested);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) struct Asked<'a> {
 }
 
 /// Nothing was found.
+#[derive(Default)]
 pub(super) struct Missing {
     pub(super) why: Forward,
     /// What pages of the URL are known to vary on.
@@ -41,9 +42,9 @@ pub(super) fn look(
     asked: &Asked<'_>,
     now: Timestamp,
     mut hit: impl FnMut(&Page, &Arc<Ready>),
-) -> Result<(), Missing> {
+) -> Result<(), Box<Missing>> {
     let may_answer = |page: &Page| (page.is_public || !asked.has_authorization) && !is_purged(page, objects);
-    let mut found = Err(Missing { why: Forward::UriMiss, varies_on: Vec::new(), stale: None });
+    let mut found = None;
     let mut made_ready = None;
     objects.look(key, &mut |object| {
         let Some(shelf) = as_shelf(&**object) else { return };
@@ -61,24 +62,24 @@ pub(super) fn look(
                     });
                     Some(Box::new((page.clone(), ready?)))
                 });
-                found = Err(Missing { why, varies_on: shelf.varies_on(), stale });
+                found = Some(Err(Box::new(Missing { why, varies_on: shelf.varies_on(), stale })));
                 return;
             }
         };
         let (page, ready) = shelf.at(position);
         if let Some(ready) = ready {
             hit(page, ready);
-            found = Ok(());
+            found = Some(Ok(()));
         } else if let Some(ready) = Ready::of(page).map(Arc::new) {
             hit(page, &ready);
-            found = Ok(());
+            found = Some(Ok(()));
             made_ready = Some((Arc::clone(object), position, ready));
         }
     });
     if let Some((object, position, ready)) = made_ready {
         keep_ready(objects, key, &object, position, ready);
     }
-    found
+    found.unwrap_or_else(|| Err(Box::default()))
 }
 
 /// Looks again for a visit, wherever its pages are kept.

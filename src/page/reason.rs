@@ -98,9 +98,10 @@ impl fmt::Display for Reason {
 }
 
 /// Why the handler was asked: the `fwd` of RFC 9211, section 2.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Forward {
     /// Nothing is stored for the URL.
+    #[default]
     UriMiss,
     /// Something is, for other values of the headers it varies on.
     VaryMiss,

@@ -148,9 +148,9 @@ where
                 let is_tagged_further_out = is_tagged_further_out(request.extensions());
                 is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
             };
-            let response = answer(page, ready, is_head, is_known, now);
             // Put where it stays: to move a response takes as long as to look it up.
-            answered = Some(ResponseFuture::answered(response, Outcome::hit(page, now), site, is_nested));
+            let answered = answered.insert(ResponseFuture::answered(answer(page, ready, is_head, is_known, now)));
+            answered.mark_hit(Outcome::hit(page, now), site, is_nested);
             if site.is_due_early(page, now) {
                 due = Some((page.clone(), Arc::clone(ready)));
             }
@@ -181,7 +181,9 @@ where
         if let Some(stale) = visit.answered_meanwhile(site) {
             let landed = landed_near(site, &visit, landed);
             ResponseFuture::refresh(visit, why, landed, request, &self.shared);
-            return ResponseFuture::answered(stale.response(), stale.outcome(), site, is_nested);
+            let mut answered = ResponseFuture::answered(stale.response());
+            answered.mark_hit(stale.outcome(), site, is_nested);
+            return answered;
         }
         ResponseFuture::board(visit, why, landed, request, &self.shared, is_nested)
     }

@@ -59,12 +59,17 @@ impl<'a> SeenUrl<'a> {
             SeenUrl::Sent
         } else if seen.scheme() != sent.scheme() || seen.authority() != sent.authority() {
             SeenUrl::Elsewhere(seen.to_string().into())
-        } else if target_of(seen) != target_of(sent) {
-            SeenUrl::Target(target_of(seen).into())
-        } else {
+        } else if is_same_text(target_of(seen), target_of(sent)) {
             SeenUrl::Sent
+        } else {
+            SeenUrl::Target(target_of(seen).into())
         }
     }
+}
+
+/// What axum leaves on a request is mostly a clone of the URL in it, and so lies in the same place.
+fn is_same_text(one: &str, other: &str) -> bool {
+    std::ptr::eq(one, other) || one == other
 }
 
 const SENT: u64 = 0;
