@@ -137,7 +137,7 @@ where
 
         let landed = site.cache().page_flights().landed();
         let is_head = request.method() == Method::HEAD;
-        let now = site.cache().clock().now();
+        let now = site.cache().clock().lately();
         let seen = Seen::with(&request, left);
         let has_authorization = facts.has_authorization;
         let asked = Asked { is_head, has_authorization, seen: &seen, headers: request.headers() };
