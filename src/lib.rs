@@ -60,6 +60,7 @@ mod clock;
 mod error;
 mod hex_digest;
 mod percent;
+mod race;
 
 pub mod backend;
 pub mod cache;

@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::Response;
@@ -14,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 use super::body::PageBody;
 use super::site::Site;
 use super::visit::Visit;
+use crate::race::unless;
 
 /// How long it may go on. While it does, no other request makes that page anew.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -24,24 +24,19 @@ pub(super) async fn go_on_behind<B: Body, E>(
     running: impl Future<Output = Result<Response<PageBody<B>>, E>>,
 ) {
     let alarm = site.cache().page_flights().alarm(Instant::now() + LONGEST);
-    let mut is_over = std::pin::pin!(async {
+    let is_over = async {
         match alarm {
             Some(alarm) => alarm.await,
             None => std::future::pending().await,
         }
-    });
-    let mut going = std::pin::pin!(async {
+    };
+    let going = async {
         let Ok(response) = running.await else { return };
         response.into_body().read_to_be_stored().await;
-    });
-    std::future::poll_fn(|context| {
-        if going.as_mut().poll(context).is_pending() {
-            ready!(is_over.as_mut().poll(context));
-            tracing::warn!(target: "larder", after = ?LONGEST, "a page that nobody waited for was not made in time");
-        }
-        Poll::Ready(())
-    })
-    .await;
+    };
+    if unless(is_over, going).await.is_none() {
+        tracing::warn!(target: "larder", after = ?LONGEST, "a page that nobody waited for was not made in time");
+    }
 }
 
 /// Goes off when a stale page is to stand in for a handler that is late.

@@ -26,6 +26,7 @@ use super::staleness::ask_for_the_whole;
 use super::stand_in::{StandIn, Taking, may_be_hidden, stand_in, take_away_if_gone};
 use super::visit::Visit;
 use crate::cache::{Lead, Lookout};
+use crate::race::unless;
 
 const POLLED_AGAIN: &str = "a response future is polled once to its end";
 
@@ -292,23 +293,19 @@ where
 }
 
 /// Finishes the work, as long as anybody waits for it whom the lookout sees.
-async fn go_on<S, B, B2>(mut sent_on: Pin<Box<SentOn<S, B, B2>>>, lookout: Option<Lookout>)
+async fn go_on<S, B, B2>(sent_on: Pin<Box<SentOn<S, B, B2>>>, lookout: Option<Lookout>)
 where
     S: Service<Request<B>, Response = Response<B2>, Future: Send + 'static> + Clone + Send + 'static,
     B: Send + 'static,
     B2: Body<Error: Send> + Send + 'static,
 {
-    let mut deserted = std::pin::pin!(async {
+    let deserted = async {
         match &lookout {
             Some(lookout) => lookout.deserted().await,
             None => std::future::pending().await,
         }
-    });
-    std::future::poll_fn(|context| match sent_on.as_mut().poll(context) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => deserted.as_mut().poll(context),
-    })
-    .await;
+    };
+    unless(deserted, sent_on).await;
 }
 
 impl<S, B, B2> Future for SentOn<S, B, B2>

@@ -4,9 +4,8 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::body::{Resumed, changed, into_bytes};
 use super::fill::{Fill, Kept};
 use crate::cache::Lookout;
+use crate::race::unless;
 
 /// What the pump and the visitor share.
 struct Pipe<B: Body> {
@@ -125,7 +125,7 @@ impl<B: Body> Pump<B> {
     /// nobody if the page is to be `finished` in any case.
     pub(super) async fn run(self, lookout: Option<Lookout>, finished: bool) {
         let pipe = Arc::clone(&self.source.pipe);
-        let mut deserted = pin!(async move {
+        let deserted = async move {
             pipe.deserted().await;
             if finished {
                 return std::future::pending().await;
@@ -133,14 +133,10 @@ impl<B: Body> Pump<B> {
             if let Some(lookout) = lookout {
                 lookout.deserted().await;
             }
-        });
-        let mut pumping = pin!(self.pump());
-        let kept = std::future::poll_fn(|context| match pumping.as_mut().poll(context) {
-            Poll::Ready(kept) => Poll::Ready(kept),
-            Poll::Pending => deserted.as_mut().poll(context).map(|()| None),
-        });
+        };
+        let kept = unless(deserted, self.pump()).await.flatten();
         // The visitor who has had everything need not wait for the store.
-        if let Some(Kept::Pending(storing)) = kept.await {
+        if let Some(Kept::Pending(storing)) = kept {
             let _ = storing.await;
         }
     }

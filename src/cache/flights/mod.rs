@@ -4,13 +4,11 @@
 mod refused;
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::hash::BuildHasher;
 use std::panic::catch_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
@@ -20,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::refused::Refused;
 use super::lease::Lease;
 use crate::clock::Timestamp;
+use crate::race::unless;
 
 type Hasher = foldhash::quality::RandomState;
 
@@ -323,13 +322,7 @@ pub(crate) struct Seat {
 impl Seat {
     /// Waits for the end of the flight; `None` where that does not come until the deadline. Cancel-safe.
     pub(crate) async fn ended(&self, deadline: Instant) -> Option<End> {
-        let mut alarm = pin!(self.flights.alarm(deadline)?);
-        let mut ended = pin!(self.end());
-        poll_fn(|context| match ended.as_mut().poll(context) {
-            Poll::Ready(end) => Poll::Ready(Some(end)),
-            Poll::Pending => alarm.as_mut().poll(context).map(|()| None),
-        })
-        .await
+        unless(self.flights.alarm(deadline)?, self.end()).await
     }
 
     async fn end(&self) -> End {
