@@ -38,7 +38,7 @@ pub use counter::counted;
 pub use database::{Database, DatabaseBuilder, DatabaseError, DatabaseProblem};
 pub use dummy::Dummy;
 pub use guard::Patience;
-pub use memory::{Memory, MemoryBuilder};
+pub use memory::{Look, Memory, MemoryBuilder};
 pub use reply::Reply;
 
 /// What lies under a key: bytes, and a number that says how to read them.
@@ -203,12 +203,9 @@ pub trait Objects: Send + Sync {
     /// The object, alive or not: the caller looks at what is in it.
     fn get(&self, key: &[u8]) -> Option<Arc<dyn Object>>;
 
-    /// Shows the object to `see` where it lies, if there is one. Override it where [`Objects::get`] costs more: to count one
-    /// more user of the object and to forget them again is a tenth of what a page from memory costs.
-    fn look(&self, key: &[u8], see: &mut dyn FnMut(&Arc<dyn Object>)) {
-        if let Some(object) = self.get(key) {
-            see(&object);
-        }
+    /// The same where it lies, without one more user to be counted: that is a tenth of what a page from memory costs.
+    fn look(&self, key: &[u8]) -> Look {
+        Look::from(self.get(key))
     }
 
     /// Replaces the object by what `change` makes of the present one (`None`: nothing is kept), atomically among writers.

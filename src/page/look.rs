@@ -1,6 +1,7 @@
 //! Looking for a page in memory: at once, by one look-up with a borrowed key.
 //! The service looks for every request, and those who waited for another's page look again.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
@@ -13,7 +14,7 @@ use super::site::Site;
 use super::text_store::{self, Found, Sought};
 use super::variant::Seen;
 use super::visit::Visit;
-use crate::backend::Objects;
+use crate::backend::{Look, Objects};
 use crate::clock::Timestamp;
 
 /// What of a request its page is found by, beside the address.
@@ -34,52 +35,56 @@ pub(super) struct Missing {
     pub(super) stale: Option<Box<(Page, Arc<Ready>)>>,
 }
 
-/// Looks in memory, and gives the page to `hit` where it lies. A head that has to be made ready for it is kept.
+/// The head of a page, made ready: as it was kept, or just now.
+pub(super) enum Head<'a> {
+    Kept(&'a Arc<Ready>),
+    Made(Arc<Ready>),
+}
+
+impl Deref for Head<'_> {
+    type Target = Arc<Ready>;
+
+    fn deref(&self) -> &Arc<Ready> {
+        match self {
+            Head::Kept(ready) => ready,
+            Head::Made(ready) => ready,
+        }
+    }
+}
+
+/// Finds the page on a shelf that a look into memory shows, where it lies. A head that has to be made ready for it is kept.
 #[inline]
-pub(super) fn look(
+pub(super) fn find<'a>(
     objects: &dyn Objects,
+    look: &'a Look,
     key: &[u8],
     asked: &Asked<'_>,
     now: Timestamp,
-    mut hit: impl FnMut(&Page, &Arc<Ready>),
-) -> Result<(), Box<Missing>> {
+) -> Result<(&'a Page, Head<'a>), Box<Missing>> {
+    let Some(object) = look.object() else { return Err(Box::default()) };
+    let Some(shelf) = as_shelf(&**object) else { return Err(Box::default()) };
     let may_answer = |page: &Page| (page.is_public || !asked.has_authorization) && !is_purged(page, objects);
-    let mut found = None;
-    let mut made_ready = None;
-    objects.look(key, &mut |object| {
-        let Some(shelf) = as_shelf(&**object) else { return };
-        let position = match shelf.find(asked.is_head, Some(asked.seen), asked.headers, may_answer, now) {
-            Ok(position) => position,
-            Err(Missed { why, stale }) => {
-                let is_purged = why == Forward::VaryMiss && shelf.has_purged(objects);
-                let why = if is_purged { Forward::Stale } else { why };
-                let stale = stale.and_then(|position| {
-                    let (page, ready) = shelf.at(position);
-                    let ready = ready.cloned().or_else(|| {
-                        let ready = Ready::of(page).map(Arc::new)?;
-                        made_ready = Some((Arc::clone(object), position, Arc::clone(&ready)));
-                        Some(ready)
-                    });
-                    Some(Box::new((page.clone(), ready?)))
-                });
-                found = Some(Err(Box::new(Missing { why, varies_on: shelf.varies_on(), stale })));
-                return;
+    let head_at = |position| {
+        let (page, ready) = shelf.at(position);
+        let head = match ready {
+            Some(ready) => Head::Kept(ready),
+            None => {
+                let ready = Ready::of(page).map(Arc::new)?;
+                keep_ready(objects, key, object, position, Arc::clone(&ready));
+                Head::Made(ready)
             }
         };
-        let (page, ready) = shelf.at(position);
-        if let Some(ready) = ready {
-            hit(page, ready);
-            found = Some(Ok(()));
-        } else if let Some(ready) = Ready::of(page).map(Arc::new) {
-            hit(page, &ready);
-            found = Some(Ok(()));
-            made_ready = Some((Arc::clone(object), position, ready));
+        Some((page, head))
+    };
+    match shelf.find(asked.is_head, Some(asked.seen), asked.headers, may_answer, now) {
+        Ok(position) => head_at(position).ok_or_else(Box::default),
+        Err(Missed { why, stale }) => {
+            let is_purged = why == Forward::VaryMiss && shelf.has_purged(objects);
+            let why = if is_purged { Forward::Stale } else { why };
+            let stale = stale.and_then(head_at).map(|(page, head)| Box::new((page.clone(), Arc::clone(&head))));
+            Err(Box::new(Missing { why, varies_on: shelf.varies_on(), stale }))
         }
-    });
-    if let Some((object, position, ready)) = made_ready {
-        keep_ready(objects, key, &object, position, ready);
     }
-    found.unwrap_or_else(|| Err(Box::default()))
 }
 
 /// Looks again for a visit, wherever its pages are kept.
@@ -92,20 +97,18 @@ pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Resul
     let now = site.cache().clock().now();
     let is_head = visit.is_head;
     let asked = Asked { is_head, has_authorization: visit.has_authorization, seen, headers: &visit.headers };
-    let mut sought = None;
-    let looked = look(objects, &visit.key, &asked, now, |page, ready| {
-        let is_known = is_known_to(&visit.headers, page, ready, is_head, visit.is_tagged_further_out, now);
-        let found = Found { page: page.clone(), ready: Arc::clone(ready), is_head, is_known, now };
-        sought = Some(Box::new(found));
-    });
-    Ok(match (looked, sought) {
-        (Ok(()), Some(found)) => Sought::Found(found, visit),
-        (Ok(()), None) => Sought::Missing(visit, Forward::UriMiss),
-        (Err(missing), _) => {
-            visit.begun.purges_in_memory = begun;
-            visit.varies_on = missing.varies_on;
-            visit.stale = missing.stale.map(|stale| visit.found(*stale, now));
-            Sought::Missing(visit, missing.why)
+    let look = objects.look(&visit.key);
+    let missing = match find(objects, &look, &visit.key, &asked, now) {
+        Ok((page, ready)) => {
+            let is_known = is_known_to(&visit.headers, page, &ready, is_head, visit.is_tagged_further_out, now);
+            let found = Found { page: page.clone(), ready: Arc::clone(&ready), is_head, is_known, now };
+            return Ok(Sought::Found(Box::new(found), visit));
         }
-    })
+        Err(missing) => missing,
+    };
+    drop(look);
+    visit.begun.purges_in_memory = begun;
+    visit.varies_on = missing.varies_on;
+    visit.stale = missing.stale.map(|stale| visit.found(*stale, now));
+    Ok(Sought::Missing(visit, missing.why))
 }

@@ -14,7 +14,7 @@ use super::answer::{answer, is_known_to};
 use super::body::PageBody;
 use super::facts::RequestFacts;
 use super::future::{After, ResponseFuture};
-use super::look::{Asked, look};
+use super::look::{Asked, find};
 use super::reason::{Forward, Outcome};
 use super::site::Site;
 use super::variant::Seen;
@@ -141,42 +141,35 @@ where
         let seen = Seen::with(&request, left);
         let has_authorization = facts.has_authorization;
         let asked = Asked { is_head, has_authorization, seen: &seen, headers: request.headers() };
-        let mut answered = None;
-        let mut due = None;
-        let looked = look(objects, &key, &asked, now, |page, ready| {
-            let is_known = facts.has_preconditions && {
-                let is_tagged_further_out = is_tagged_further_out(request.extensions());
-                is_known_to(request.headers(), page, ready, is_head, is_tagged_further_out, now)
-            };
-            // Put where it stays: to move a response takes as long as to look it up.
-            let answered = answered.insert(ResponseFuture::answered(answer(page, ready, is_head, is_known, now)));
-            answered.mark_hit(Outcome::hit(page, now), site, is_nested);
-            if site.is_due_early(page, now) {
-                due = Some((page.clone(), Arc::clone(ready)));
+        let shown = objects.look(&key);
+        let missing = match find(objects, &shown, &key, &asked, now) {
+            Ok((page, ready)) => {
+                let is_known = facts.has_preconditions && {
+                    let is_tagged_further_out = is_tagged_further_out(request.extensions());
+                    is_known_to(request.headers(), page, &ready, is_head, is_tagged_further_out, now)
+                };
+                // Made where it stays: to move a response takes as long as to look it up.
+                let mut answered = ResponseFuture::answered(answer(page, &ready, is_head, is_known, now));
+                answered.mark_hit(Outcome::hit(page, now), site, is_nested);
+                if site.is_due_early(page, now) {
+                    let mut visit = Box::new(Visit::new(&request, &address, key));
+                    visit.begun.purges_in_memory = objects.purges();
+                    visit.varies_on = page.varies_on();
+                    visit.stale = Some(visit.found((page.clone(), Arc::clone(&ready)), now));
+                    mark(site, &mut request);
+                    let landed = landed_near(site, &visit, landed);
+                    ResponseFuture::refresh(visit, Forward::Stale, landed, request, &self.shared);
+                }
+                return answered;
             }
-        });
-        if let Some(answered) = answered {
-            if let Some(due) = due {
-                let mut visit = Box::new(Visit::new(&request, &address, key));
-                visit.begun.purges_in_memory = objects.purges();
-                visit.varies_on = due.0.varies_on();
-                visit.stale = Some(visit.found(due, now));
-                mark(site, &mut request);
-                let landed = landed_near(site, &visit, landed);
-                ResponseFuture::refresh(visit, Forward::Stale, landed, request, &self.shared);
-            }
-            return answered;
-        }
+            Err(missing) => missing,
+        };
+        drop(shown);
         let mut visit = Box::new(Visit::new(&request, &address, key));
         visit.begun.purges_in_memory = objects.purges();
-        let why = looked.map_or_else(
-            |missing| {
-                visit.varies_on = missing.varies_on;
-                visit.stale = missing.stale.map(|stale| visit.found(*stale, now));
-                missing.why
-            },
-            |()| Forward::UriMiss,
-        );
+        visit.varies_on = missing.varies_on;
+        visit.stale = missing.stale.map(|stale| visit.found(*stale, now));
+        let why = missing.why;
         mark(site, &mut request);
         if let Some(stale) = visit.answered_meanwhile(site) {
             let landed = landed_near(site, &visit, landed);

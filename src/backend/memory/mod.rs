@@ -21,6 +21,7 @@ use hot::{Held, HotSet, LONGEST_HOT_KEY, is_sampled};
 use stamps::Stamps;
 
 pub use builder::MemoryBuilder;
+pub use objects::Look;
 
 /// What the stamps are built on; their exploration by shuttle has others.
 mod sync {
@@ -144,6 +145,23 @@ impl fmt::Debug for Memory {
     }
 }
 
+/// An entry that was found.
+enum Found {
+    /// Where it lies in the hot set.
+    Hot(Held),
+    /// A clone of what the table has.
+    InTable(Entry),
+}
+
+impl Found {
+    fn entry(&self) -> Option<&Entry> {
+        match self {
+            Found::Hot(held) => held.entry(),
+            Found::InTable(entry) => Some(entry),
+        }
+    }
+}
+
 impl Store {
     /// The turn of a writer of `key`. A writer that panicked left no half-made entry, so its turn is simply over.
     fn turn(&self, key: &[u8]) -> MutexGuard<'_, ()> {
@@ -151,19 +169,18 @@ impl Store {
         self.writers[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows the entry, dead or alive, to `see`: from the hot set if it is there, else from the table.
-    fn look_up<R>(&self, key: &[u8], see: impl FnOnce(&Entry) -> R) -> Option<R> {
+    /// The entry, dead or alive: from the hot set if it is there, else from the table.
+    fn look_up(&self, key: &[u8]) -> Option<Found> {
         let hash = self.hasher.hash_one(key);
         let is_sampled = is_sampled();
-        let hot = if is_sampled { None } else { self.hot.get(key, hash) };
-        if let Some(entry) = hot.as_ref().and_then(Held::entry) {
-            return Some(see(entry));
+        if !is_sampled && let Some(held) = self.hot.get(key, hash) {
+            return Some(Found::Hot(held));
         }
         let entry = self.table.get(key)?;
         if is_sampled && key.len() <= LONGEST_HOT_KEY && self.hot.get(key, hash).is_none() {
             self.make_hot(key, hash);
         }
-        Some(see(&entry))
+        Some(Found::InTable(entry))
     }
 
     /// Takes an entry into the hot set, unless a writer is at work.
@@ -212,7 +229,7 @@ impl Store {
 
     /// The live value, as a reader sees it. A dead one that is met is removed.
     fn read(&self, key: &[u8]) -> Option<Arc<entry::Item>> {
-        let Entry::Bytes(item) = self.look_up(key, Entry::clone)? else { return None };
+        let Entry::Bytes(item) = self.look_up(key)?.entry()?.clone() else { return None };
         if item.expires_at > self.clock.now() {
             return Some(item);
         }

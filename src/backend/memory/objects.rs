@@ -4,20 +4,35 @@
 use std::sync::Arc;
 
 use super::entry::Entry;
-use super::{OBJECT, Store};
+use super::{Found, OBJECT, Store};
 use crate::backend::{Change, Object, Objects};
+
+/// A look at the object under a key. The object stays what it is for as long as this lives, whatever becomes of the key.
+pub struct Look(Option<Found>);
+
+impl Look {
+    /// The object, if there is one.
+    pub fn object(&self) -> Option<&Arc<dyn Object>> {
+        self.0.as_ref()?.entry()?.as_object()
+    }
+}
+
+impl From<Option<Arc<dyn Object>>> for Look {
+    fn from(object: Option<Arc<dyn Object>>) -> Self {
+        Look(object.map(|object| Found::InTable(Entry::Object(object))))
+    }
+}
 
 /// Keys are `0xFF`, the text that [`clear`](crate::backend::Backend::clear) takes as prefix, `0xFF`, and whatever the
 /// caller likes.
 impl Objects for Store {
     fn get(&self, key: &[u8]) -> Option<Arc<dyn Object>> {
         debug_assert_eq!(key.first(), Some(&OBJECT), "an object's key begins with 0xFF");
-        self.look_up(key, |entry| entry.as_object().cloned()).flatten()
+        self.look(key).object().cloned()
     }
 
-    /// `see` must not call the store again.
-    fn look(&self, key: &[u8], see: &mut dyn FnMut(&Arc<dyn Object>)) {
-        self.look_up(key, |entry| entry.as_object().map(see));
+    fn look(&self, key: &[u8]) -> Look {
+        Look(self.look_up(key))
     }
 
     /// `change` runs in the writer's turn: it must not call the store again.
