@@ -9,6 +9,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// From this size on a value is passed on instead of copied, in bytes.
 const PASSED_ON: usize = 8 * 1024;
 
+/// From this size on a value takes so long to hand to the system that a server can wake meanwhile, in bytes.
+const WORTH_A_HEAD_START: usize = 16 * 1024;
+
 /// Bytes in the order in which they go out.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
@@ -84,6 +87,12 @@ impl Output {
         filled
     }
 
+    /// How many bytes of the first piece go before a large value, if the second piece is one.
+    pub(crate) fn before_a_large_value(&self) -> Option<usize> {
+        let (head, value) = (self.before.front()?.len(), self.before.get(1)?.len());
+        (head < WORTH_A_HEAD_START && value >= WORTH_A_HEAD_START).then_some(head)
+    }
+
     /// Forgets the first bytes: they are written.
     pub(crate) fn advance(&mut self, mut bytes: usize) {
         self.length = self.length.saturating_sub(bytes);
@@ -140,6 +149,26 @@ mod tests {
             assert_eq!((output.len(), output.to_vec() == expected), (expected.len(), true));
             assert!(written(&mut output, at_a_time) == expected, "{at_a_time}");
         }
+    }
+
+    #[test]
+    fn only_a_large_value_behind_something_small_has_a_head_start() {
+        let value = |length: usize| Bytes::from(vec![b'x'; length]);
+        let output = |head: usize, length: usize| {
+            let mut output = Output::default();
+            output.put(&vec![b'h'; head]);
+            output.put_data(&value(length));
+            output
+        };
+        assert_eq!(output(30, WORTH_A_HEAD_START).before_a_large_value(), Some(30));
+        assert_eq!(output(30, WORTH_A_HEAD_START - 1).before_a_large_value(), None);
+        assert_eq!(output(WORTH_A_HEAD_START, WORTH_A_HEAD_START).before_a_large_value(), None);
+        assert_eq!(output(0, WORTH_A_HEAD_START).before_a_large_value(), None);
+        let mut begun = output(30, WORTH_A_HEAD_START);
+        begun.advance(10);
+        assert_eq!(begun.before_a_large_value(), Some(20));
+        begun.advance(20);
+        assert_eq!(begun.before_a_large_value(), None);
     }
 
     #[test]

@@ -106,10 +106,127 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use std::io::{self, IoSlice};
+    use std::pin::{Pin, pin};
+    use std::sync::Mutex;
+    use std::task::{Context, Poll, Waker};
 
-    use super::super::codec::{Keys, meta::Meta};
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf, duplex};
+
+    use super::super::codec::{Keys, Store, meta::Meta};
+    use super::super::value::Expiry;
     use super::*;
+
+    /// A stream to a server that never answers, and takes this much of the first writes and all of later ones.
+    #[derive(Default)]
+    struct Noted {
+        takes: Vec<usize>,
+        /// How much each write had, in bytes.
+        writes: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl AsyncRead for Noted {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Noted {
+        fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let length: usize = slices.iter().map(|slice| slice.len()).sum();
+            let mut writes = self.writes.lock().unwrap();
+            let taken = self.takes.get(writes.len()).map_or(length, |most| length.min(*most));
+            writes.push(length);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            true
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// How much goes out in each write when values are set one after the other, and nothing is answered; in bytes.
+    fn writes_of(lengths: &[usize], takes: &[usize], is_tls: bool) -> Vec<usize> {
+        let writes = Arc::default();
+        let stream = Noted { takes: takes.to_vec(), writes: Arc::clone(&writes) };
+        let (connection, pump) = Connection::new(stream, is_tls, "a:1".into(), &Meta, 10, Duration::from_secs(60));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut pump = pin!(pump);
+        for length in lengths {
+            let (data, expiry) = (Bytes::from(vec![b'x'; *length]), Expiry::Never.at(std::time::UNIX_EPOCH));
+            let request = Request::Store { how: Store::Set, key: b"k", data: &data, flags: 0, expiry };
+            assert!(pin!(connection.ask(&request)).poll(&mut context).is_pending());
+            // The caller has gone by now, and the pump carries on what it asked.
+            assert!(pump.as_mut().poll(&mut context).is_pending());
+        }
+        writes.lock().unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn what_stands_before_a_large_value_goes_ahead_of_it_to_a_server_that_owes_nothing() {
+        // "ms k 65536 T0 O0\r\n"
+        const LINE: usize = 18;
+        const LARGE: usize = 64 * 1024;
+        assert_eq!(writes_of(&[LARGE], &[], false), [LINE, LARGE + 2]);
+        assert_eq!(writes_of(&[1000], &[], false), [LINE - 1 + 1000 + 2], "a small one goes out at once");
+        assert_eq!(writes_of(&[LARGE, LARGE], &[], false), [LINE, LARGE + 2, LINE + LARGE + 2], "it is awake by then");
+        assert_eq!(writes_of(&[1000, LARGE], &[], false), [LINE - 1 + 1000 + 2, LINE + LARGE + 2]);
+        // A part of the line, the rest of it and a part of the value, and so on.
+        let torn = [10, 1000, 1, 60_000];
+        assert_eq!(writes_of(&[LARGE], &torn, false), [18, 8 + LARGE + 2, 64_546, 64_545, 4_545]);
+        let records = writes_of(&[LARGE], &[], true);
+        assert_eq!(records.iter().sum::<usize>(), LINE + LARGE + 2);
+        assert!(records.iter().all(|record| *record <= 8 * 1024) && records.len() == 9, "{records:?}");
+    }
+
+    /// A server may refuse a value before it has seen any of it; it reads the value all the same.
+    #[tokio::test]
+    async fn a_value_that_was_refused_early_goes_out_to_its_end_before_what_follows() {
+        let (ours, mut theirs) = duplex(1000);
+        let (connection, pump) = Connection::new(ours, false, "a:1".into(), &Meta, 10, Duration::from_secs(60));
+        let serving = tokio::spawn(pump);
+        let data = Bytes::from(vec![b'x'; 64 * 1024]);
+        let expiry = Expiry::Never.at(std::time::UNIX_EPOCH);
+        let request = Request::Store { how: Store::Set, key: b"k", data: &data, flags: 0, expiry };
+        let answering = async {
+            let mut line = [0; 18];
+            theirs.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"ms k 65536 T0 O0\r\n");
+            theirs.write_all(b"SERVER_ERROR object too large for cache\r\n").await.unwrap();
+        };
+        let (refused, ()) = tokio::join!(connection.ask(&request), answering);
+        assert!(matches!(refused, Ok(Reply::Refused(_))), "{refused:?}");
+        let answering = async {
+            let mut value = vec![0; 64 * 1024 + 2];
+            theirs.read_exact(&mut value).await.unwrap();
+            assert!(value.strip_suffix(b"\r\n") == Some(&data[..]));
+            let mut line = [0; 9];
+            theirs.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"md k O1\r\n");
+            theirs.write_all(b"HD O1\r\n").await.unwrap();
+        };
+        let (deleted, ()) = tokio::join!(connection.ask(&Request::Delete { key: b"k" }), answering);
+        assert_eq!(deleted.unwrap(), Reply::Done);
+        drop(connection);
+        assert!(matches!(serving.await.unwrap(), End::InPeace));
+    }
 
     /// A miss of several keys carries no token: nothing but its place says whose it is.
     #[tokio::test]

@@ -248,14 +248,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         Ok(moved)
     }
 
-    /// How much may be written at once, in bytes: everything that need not wait for a reply; over TLS as many whole requests
-    /// of it as fit into a record, or a part of one that does not.
+    /// How much may be written at once, in bytes: everything that need not wait for a reply, but for a head start; over TLS
+    /// as many whole requests of it as fit into a record, or a part of one that does not.
     fn writable(&self) -> usize {
         let open = match self.owed.get(self.most_ahead) {
             Some(waits) => usize::try_from(waits.begins_at.saturating_sub(self.written)).unwrap_or(usize::MAX),
             None => self.outgoing.len(),
         };
-        if self.is_tls { open.min(self.fitting()) } else { open }
+        if self.is_tls { open.min(self.fitting()) } else { open.min(self.head_start().unwrap_or(open)) }
+    }
+
+    /// How much goes out alone because a large value follows, in bytes: a server that owes nothing sleeps, and what stands
+    /// before the value wakes it while the value is handed to the system. With one caller waking it is most of the time.
+    fn head_start(&self) -> Option<usize> {
+        let owes_nothing = self.owed.front().is_some_and(|first| first.begins_at == self.written);
+        if owes_nothing { self.outgoing.before_a_large_value() } else { None }
     }
 
     /// How much goes into one record over TLS, in bytes.
