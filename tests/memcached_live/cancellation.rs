@@ -153,6 +153,60 @@ async fn a_dropped_call_gives_nobody_another_keys_value_over_the_binary_protocol
     tasks_never_get_each_others_values(&server, 500, true).await;
 }
 
+/// The connection writes to its end what a caller left in the middle, and then serves the next.
+#[tokio::test]
+async fn callers_who_go_away_while_their_values_are_half_written_leave_whole_ones_behind() {
+    const LENGTH: usize = 1_000_000;
+    let server = Memcached::with(&["-m", "256"]).start();
+    let proxy = Proxy::to(server.socket_address()).await;
+    let client = patient(proxy.address()).build().unwrap();
+    client.set("large", vec![b'a'; LENGTH], 0, NEVER).await.unwrap();
+    assert!(client.get("large").await.unwrap().is_some_and(|value| value.data.len() == LENGTH));
+    let opened = proxy.opened();
+    for round in 0..3 {
+        proxy.set(Fault::Silence);
+        // More than all the buffers on the way hold: one of them is half written, and those behind it wait.
+        let writes = (b'b'..=b'z').map(|letter| client.set("large", vec![letter; LENGTH], 0, NEVER));
+        let writes = futures_util::future::join_all(writes);
+        assert!(tokio::time::timeout(Duration::from_millis(50), writes).await.is_err(), "nobody passed it on");
+        // One more takes the lane that they left.
+        let (touched, ()) = tokio::join!(biased; client.touch("large", NEVER), async { proxy.set(Fault::None) });
+        assert!(touched.unwrap(), "round {round}");
+        let value = client.get("large").await.unwrap().expect("it is there");
+        let first = value.data[0];
+        assert!(value.data.len() == LENGTH && value.data.iter().all(|byte| *byte == first), "half a value was stored");
+        assert!(first > b'a', "what was entered is written");
+    }
+    assert_eq!(proxy.opened(), opened, "a connection was given up");
+}
+
+/// A value on its way belongs to the caller who went away: the next one on the connection gets its own.
+#[tokio::test]
+async fn a_caller_who_goes_away_in_the_middle_of_a_large_answer_leaves_the_next_one_its_own() {
+    const LENGTH: usize = 64 * 1024;
+    let server = Memcached::start();
+    let proxy = Proxy::to(server.socket_address()).await;
+    let client = patient(proxy.address()).build().unwrap();
+    for letter in b'a'..=b'e' {
+        client.set([letter], vec![letter; LENGTH], 0, NEVER).await.unwrap();
+    }
+    // What the proxy counts begins with each connection; these have a greeting and an answer or two behind them.
+    for stalled in [0, 10, 1_000, LENGTH / 2, LENGTH - 1] {
+        proxy.cut();
+        proxy.set(Fault::StallAfter(4 + stalled));
+        for (gone, next) in [(b'a', b'b'), (b'c', b'd')] {
+            let left = tokio::time::timeout(Duration::from_millis(20), client.get([gone])).await;
+            assert!(left.is_err(), "the answer was held: {left:?}");
+            let resume = async { proxy.set(Fault::None) };
+            let (value, ()) = tokio::join!(biased; client.get([next]), resume);
+            let value = value.unwrap().expect("it is there");
+            assert!(value.data.len() == LENGTH && value.data.iter().all(|byte| *byte == next), "after {stalled}");
+            proxy.cut();
+            proxy.set(Fault::StallAfter(4 + stalled));
+        }
+    }
+}
+
 /// What was dropped happened or did not, and never twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_call_happens_once_or_not_at_all() {
