@@ -1,100 +1,173 @@
-//! What a store costs through larder: a page hit, a get and a set on each backend, beside the get of the raw client library
-//! on the same server. Run it with `cargo bench --all-features --bench backends`; servers are started by the bench.
+//! What a store costs through larder: a page hit, a get and a set on each backend, beside the raw client library on the same
+//! server. Run it with `cargo bench --all-features --bench backends`; servers are started by the bench.
 //!
 //! One process, interleaved rounds: in each round every contestant of a store makes the same number of calls one after the
-//! other, and then 64 tasks make them at once. The value is a stored page of 1 KiB for all of them, so that the same
-//! bytes travel. Ratios are taken within a round; what is printed are medians of rounds, and percentiles of single calls.
+//! other, and then 64 tasks make them at once. The page of 1 KiB is the same bytes for all of them. Ratios are taken within a
+//! round; what is printed are medians of rounds, and percentiles of single calls.
+//!
+//! A hit asks for three keys in one round trip: what is known of its URL, the stamp that purges take away, and the page.
+//! Beside it stand two fetches of the raw client: of the page's key alone, and of the very keys the hit asks for, which is
+//! what a program without larder pays for the same promises.
+//!
+//! `--rounds N` is how long to measure, `--only redis,sqlite` which stores. For a profiler: `--ask hit --times 20000
+//! --tasks 64` makes just these calls (`raw`, `keys`, `get`, `set` and `hit` are known) and ends.
 
 #[path = "backends/contestants.rs"]
 mod contestants;
 #[path = "../tests/real/mod.rs"]
 mod real;
+#[path = "backends/recording.rs"]
+mod recording;
 
 use std::time::{Duration, Instant};
 
-use contestants::{Ask, Contestants, all};
+use contestants::{Ask, Contestants, STORES};
 
 /// Calls of one contestant in one round.
 const CALLS: usize = 400;
 const TASKS: usize = 64;
+/// Calls of each of these tasks in one round.
+const CALLS_OF_A_TASK: usize = 50;
+/// The least share of the raw client's speed that a store is to have through larder.
+const TARGET: f64 = 0.90;
 
 #[tokio::main]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rounds = arguments.iter().position(|argument| argument == "--rounds").and_then(|at| arguments.get(at + 1));
-    let rounds = rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
+    let option =
+        |name: &str| arguments.iter().position(|argument| argument == name).and_then(|at| arguments.get(at + 1));
+    let number = |name: &str| option(name).and_then(|number| number.parse::<usize>().ok());
+    let only = option("--only");
+    let stores = STORES.iter().filter(|store| only.is_none_or(|only| only.split(',').any(|name| name == **store)));
+    if let Some(ask) = option("--ask") {
+        for store in stores {
+            let contestants = Contestants::on(store).await;
+            let (times, tasks) = (number("--times").unwrap_or(10_000), number("--tasks").unwrap_or(1));
+            at_once(contestants.named(ask), tasks, times / tasks).await;
+            assert!(contestants.made() <= 1, "each call is a hit");
+        }
+        return;
+    }
+    let rounds = number("--rounds").unwrap_or(20);
+    println!("a stored page of 1 KiB, {rounds} rounds; the target of each ratio is {TARGET:.2}");
     println!(
-        "a stored page of 1 KiB, {rounds} rounds of {CALLS} calls; microseconds, and pages per second of {TASKS} tasks"
+        "{:<11} | one task: microseconds, p50 (p99)                              | raw / larder            | {TASKS} tasks: per second    | larder / raw",
+        ""
     );
     println!(
-        "{:<12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}{:>10}",
-        "", "raw p50", "get p50", "p99", "set p50", "p99", "hit p50", "p99", "hits/s", "x raw"
+        "{:<11} | {:>8} {:>8} {:>14} {:>14} {:>14} | {:>7} {:>7} {:>7} | {:>7} {:>7} {:>7} | {:>7} {:>7} {:>7}",
+        "",
+        "raw",
+        "raw keys",
+        "get",
+        "set",
+        "hit",
+        "get/raw",
+        "hit/raw",
+        "hit/keys",
+        "raw",
+        "keys",
+        "hits",
+        "get/raw",
+        "hit/raw",
+        "hit/keys",
     );
-    for store in all().await {
-        compare(&store, rounds).await;
+    for store in stores {
+        compare(store, &Contestants::on(store).await, rounds).await;
     }
 }
 
-async fn compare(store: &Contestants, rounds: usize) {
-    let [mut raw, mut get, mut set, mut hit] = [const { Vec::<Duration>::new() }; 4];
-    let [mut hits, mut ratios] = [const { Vec::new() }; 2];
+/// What the calls of one contestant took, round by round.
+#[derive(Default)]
+struct Times {
+    single: Vec<Duration>,
+    median: Vec<f64>,
+    per_second: Vec<f64>,
+}
+
+async fn compare(name: &str, store: &Contestants, rounds: usize) {
+    let asks = [&store.raw_get, &store.raw_keys, &store.get, &store.set, &store.hit];
+    let mut times: [Times; 5] = Default::default();
     for round in 0..=rounds {
-        let times = [
-            one_by_one(&store.raw_get).await,
-            one_by_one(&store.get).await,
-            one_by_one(&store.set).await,
-            one_by_one(&store.hit).await,
-        ];
-        let at_once = [side_by_side(&store.raw_get).await, side_by_side(&store.hit).await];
-        // The first round warms up.
-        if round > 0 {
-            for (all, these) in [&mut raw, &mut get, &mut set, &mut hit].into_iter().zip(times) {
-                all.extend(these);
+        // Who goes first is another one each time: what comes behind a pause finds a cold processor.
+        for turn in 0..asks.len() {
+            let who = (round + turn) % asks.len();
+            let mut singles = one_by_one(asks[who]).await;
+            // The first round warms up.
+            if round > 0 {
+                times[who].median.push(percentile(&mut singles, 50));
+                times[who].single.extend(singles);
             }
-            hits.push(at_once[1]);
-            ratios.push(at_once[1] / at_once[0]);
+        }
+        for turn in 0..asks.len() {
+            let who = (round + turn) % asks.len();
+            let per_second = at_once(asks[who], TASKS, CALLS_OF_A_TASK).await;
+            if round > 0 {
+                times[who].per_second.push(per_second);
+            }
         }
     }
+    assert!(store.made() <= 1, "{} of the calls were no hits", store.made());
+    let [raw, keys, get, set, hit] = &mut times;
+    let of_times =
+        |one: &Times, other: &Times| median(one.median.iter().zip(&other.median).map(|(one, other)| other / one));
+    let of_rates = |one: &Times, other: &Times| {
+        median(one.per_second.iter().zip(&other.per_second).map(|(one, other)| one / other))
+    };
+    let ratios = [of_times(get, raw), of_times(hit, raw), of_times(hit, keys)];
+    let rates = [of_rates(get, raw), of_rates(hit, raw), of_rates(hit, keys)];
+    let [raw_rate, keys_rate, hit_rate] = [&*raw, &*keys, &*hit].map(|who| median(who.per_second.iter().copied()));
+    let both =
+        |who: &mut Times| format!("{:.1} ({:.1})", percentile(&mut who.single, 50), percentile(&mut who.single, 99));
     println!(
-        "{:<12}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{:>12.0}{:>10.2}",
-        store.name,
-        percentile(&mut raw, 50),
-        percentile(&mut get, 50),
-        percentile(&mut get, 99),
-        percentile(&mut set, 50),
-        percentile(&mut set, 99),
-        percentile(&mut hit, 50),
-        percentile(&mut hit, 99),
-        median(&mut hits),
-        median(&mut ratios),
+        "{name:<11} | {:>8.1} {:>8.1} {:>14} {:>14} {:>14} | {:>7.2} {:>7.2} {:>7.2} | {:>7.0} {:>7.0} {:>7.0} | {:>7.2} {:>7.2} {:>7.2}",
+        percentile(&mut raw.single, 50),
+        percentile(&mut keys.single, 50),
+        both(get),
+        both(set),
+        both(hit),
+        ratios[0],
+        ratios[1],
+        ratios[2],
+        raw_rate,
+        keys_rate,
+        hit_rate,
+        rates[0],
+        rates[1],
+        rates[2],
     );
 }
 
 async fn one_by_one(ask: &Ask) -> Vec<Duration> {
-    let mut times = Vec::with_capacity(CALLS);
-    for _ in 0..CALLS {
-        let started = Instant::now();
-        ask().await;
-        times.push(started.elapsed());
-    }
-    times
+    let ask = ask.clone();
+    // On a thread of the runtime, as the tasks of a server are: the main thread would be woken by it for each call.
+    let calls = tokio::spawn(async move {
+        let mut times = Vec::with_capacity(CALLS);
+        for _ in 0..CALLS {
+            let started = Instant::now();
+            ask().await;
+            times.push(started.elapsed());
+        }
+        times
+    });
+    calls.await.expect("a task that measures does not panic")
 }
 
 /// Calls per second.
-async fn side_by_side(ask: &Ask) -> f64 {
+async fn at_once(ask: &Ask, tasks: usize, calls: usize) -> f64 {
     let started = Instant::now();
-    let tasks = (0..TASKS).map(|_| {
+    let running = (0..tasks).map(|_| {
         let ask = ask.clone();
         tokio::spawn(async move {
-            for _ in 0..CALLS.div_ceil(8) {
+            for _ in 0..calls {
                 ask().await;
             }
         })
     });
-    for task in tasks.collect::<Vec<_>>() {
+    for task in running.collect::<Vec<_>>() {
         task.await.expect("a task that measures does not panic");
     }
-    (TASKS * CALLS.div_ceil(8)) as f64 / started.elapsed().as_secs_f64()
+    (tasks * calls) as f64 / started.elapsed().as_secs_f64()
 }
 
 /// In microseconds.
@@ -103,7 +176,8 @@ fn percentile(times: &mut [Duration], percent: usize) -> f64 {
     times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6
 }
 
-fn median(numbers: &mut [f64]) -> f64 {
+fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+    let mut numbers: Vec<f64> = numbers.collect();
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
 }

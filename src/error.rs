@@ -112,6 +112,23 @@ impl fmt::Display for KeyProblem {
     }
 }
 
+impl Error {
+    /// The same error for another one who waited for the same call. What the backend said is left as its words.
+    pub(crate) fn told_again(&self) -> Self {
+        match self {
+            Error::Key { key, problem } => Error::Key { key: key.clone(), problem: *problem },
+            Error::Timeout { backend, server, operation, after } => {
+                Error::Timeout { backend, server: server.clone(), operation, after: *after }
+            }
+            Error::Unavailable { backend, server, cause } => {
+                Error::Unavailable { backend, server: server.clone(), cause: cause.clone() }
+            }
+            Error::Backend { backend, source } => Error::Backend { backend, source: source.to_string().into() },
+            other => Error::Backend { backend: "cache", source: other.to_string().into() },
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,22 +6,21 @@ use std::ops::Deref;
 
 /// The digits of a digest of at most 32 bytes.
 #[derive(Clone)]
-pub(crate) struct HexDigest {
-    digits: [u8; Self::LONGEST],
-    length: u8,
+pub(crate) enum HexDigest {
+    /// A digest that is known beforehand.
+    Known(&'static str),
+    /// The digits, and how many there are.
+    Written([u8; Self::LONGEST], u8),
 }
 
-/// The SHA-256 digest of no bytes at all: most pages vary on nothing.
-pub(crate) const OF_NOTHING: [u8; 32] = [
-    0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41,
-    0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
-];
-
-/// The same by MD5.
-pub(crate) const OF_NOTHING_BY_MD5: [u8; 16] =
-    [0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0x00, 0xb2, 0x04, 0xe9, 0x80, 0x09, 0x98, 0xec, 0xf8, 0x42, 0x7e];
-
 impl HexDigest {
+    /// The SHA-256 digest of no bytes at all: most pages vary on nothing.
+    pub(crate) const OF_NOTHING: Self =
+        HexDigest::Known("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+
+    /// The same by MD5.
+    pub(crate) const OF_NOTHING_BY_MD5: Self = HexDigest::Known("d41d8cd98f00b204e9800998ecf8427e");
+
     /// The most digits.
     pub(crate) const LONGEST: usize = 64;
 
@@ -31,7 +30,7 @@ impl HexDigest {
         for (pair, byte) in digits.chunks_exact_mut(2).zip(digest) {
             pair.copy_from_slice(&DIGITS[usize::from(*byte)]);
         }
-        HexDigest { digits, length: (2 * digest.len()).min(Self::LONGEST) as u8 }
+        HexDigest::Written(digits, (2 * digest.len()).min(Self::LONGEST) as u8)
     }
 }
 
@@ -51,8 +50,13 @@ impl Deref for HexDigest {
     type Target = str;
 
     fn deref(&self) -> &str {
-        // Digits are text; what cannot be is nothing.
-        std::str::from_utf8(&self.digits[..usize::from(self.length)]).unwrap_or_default()
+        match self {
+            HexDigest::Known(digits) => digits,
+            // Digits are text; what cannot be is nothing.
+            HexDigest::Written(digits, length) => {
+                std::str::from_utf8(&digits[..usize::from(*length)]).unwrap_or_default()
+            }
+        }
     }
 }
 
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_digests_of_nothing_are_what_they_say() {
-        assert_eq!(OF_NOTHING[..], Sha256::digest(b"")[..]);
-        assert_eq!(OF_NOTHING_BY_MD5[..], Md5::digest(b"")[..]);
+        assert_eq!(*HexDigest::OF_NOTHING, *HexDigest::of(&Sha256::digest(b"")));
+        assert_eq!(*HexDigest::OF_NOTHING_BY_MD5, *HexDigest::of(&Md5::digest(b"")));
     }
 }

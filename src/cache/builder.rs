@@ -108,6 +108,7 @@ impl CacheBuilder {
             key_function: self.key_function,
             flights: Arc::new(SingleFlight::default()),
             page_flights: Arc::new(Flights::default()),
+            page_reads: Arc::default(),
             is_guarded,
             store: self.store,
             told: Arc::default(),

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::builder::CacheBuilder;
 use super::flights::Flights;
+use super::joint_reads::JointReads;
 use super::key::{self, KeyFunction, Version};
 use super::single_flight::{Role, SingleFlight};
 use super::timeout::{Lifetime, Timeout};
@@ -44,6 +45,7 @@ pub(super) struct Settings {
     pub(super) key_function: Option<Arc<KeyFunction>>,
     pub(super) flights: Arc<SingleFlight>,
     pub(super) page_flights: Arc<Flights>,
+    pub(super) page_reads: Arc<JointReads>,
     /// Whether a guard stands before the backend.
     pub(super) is_guarded: bool,
     /// What tells the store from others, where a URL named it.
@@ -176,6 +178,11 @@ impl Cache {
     /// The fills of pages that are under way.
     pub(crate) fn page_flights(&self) -> &Arc<Flights> {
         &self.settings.page_flights
+    }
+
+    /// What lies under several keys now, read together with others who ask for the same at this moment.
+    pub(crate) async fn read_jointly(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
+        self.settings.page_reads.get_many(&**self.backend(), keys, self.page_flights()).await
     }
 
     /// What was told of its trouble.

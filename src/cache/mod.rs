@@ -53,6 +53,7 @@ mod cache;
 mod caches;
 mod connect;
 mod flights;
+mod joint_reads;
 mod key;
 mod lease;
 mod single_flight;

@@ -61,7 +61,8 @@ pub(super) async fn seek_and_board(site: Arc<Site>, visit: Box<Visit>) -> Result
             }
             match board(&site, &visit) {
                 None => Ok(Boarded::Missing(visit, why)),
-                Some(boarding) => find_or_lead(site, visit, why, boarding, Some(landed)).await,
+                // A box of its own, for a hit has no use for it.
+                Some(boarding) => Box::pin(find_or_lead(site, visit, why, boarding, Some(landed))).await,
             }
         }
     }

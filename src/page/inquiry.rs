@@ -44,7 +44,8 @@ impl<'a> Inquiry<'a> {
     /// [`Error::Key`] where the backend does not take the keys of the URL.
     pub(super) fn new(site: &'a Site, visit: &Visit, text: &TextKeys, expects_miss: bool) -> Result<Self, Error> {
         let likely = site.likely.values();
-        let mut keys = Vec::with_capacity(4 + 2 * likely.len());
+        let room = 2 + 2 * usize::from(expects_miss) + methods(visit).len() * likely.len();
+        let mut keys = Vec::with_capacity(room);
         keys.push(site.cache().written_key(text.longest(), |out| text.write_header(out))?);
         keys.push(site.cache().written_key(text.longest(), |out| text.write_stamp(out))?);
         let needed = keys.len();
@@ -52,13 +53,14 @@ impl<'a> Inquiry<'a> {
             keys.extend(Counters::of(site.cache(), text)?.0);
         }
         let counters = needed..keys.len();
-        let likely_keys = likely
-            .iter()
-            .map(|vary| {
-                let new = page_keys(site, visit, text, vary.names(visit.has_language)).ok().into_iter().flatten();
-                new.map(|key| position_or_push(&mut keys, key)).collect()
-            })
-            .collect();
+        let mut likely_keys = SmallVec::new();
+        for vary in likely.iter() {
+            let mut positions = Positions::new();
+            for key in page_keys(site, visit, text, vary.names(visit.has_language)).unwrap_or_default() {
+                positions.push(position_or_push(&mut keys, counters.end, key));
+            }
+            likely_keys.push(positions);
+        }
         Ok(Inquiry { site, keys, needed, counters, answers: Vec::new(), likely, likely_keys })
     }
 
@@ -68,10 +70,10 @@ impl<'a> Inquiry<'a> {
     /// # Errors
     /// The backend's.
     pub(super) async fn ask(&mut self) -> Result<(), Error> {
-        let backend = self.site.cache().backend();
-        self.answers = match backend.get_many(&self.keys).await {
+        let cache = self.site.cache();
+        self.answers = match cache.read_jointly(&self.keys).await {
             Err(Error::Unavailable { server: Some(_), .. }) if self.keys.len() > self.needed => {
-                backend.get_many(&self.keys[..self.needed]).await?
+                cache.read_jointly(&self.keys[..self.needed]).await?
             }
             answers => answers?,
         };
@@ -115,7 +117,7 @@ impl<'a> Inquiry<'a> {
                 if position < self.answers.len() {
                     pages.extend(self.take(position));
                 } else if let Some(key) = self.keys.get(position) {
-                    position_or_push(&mut unasked, key.clone());
+                    position_or_push(&mut unasked, 0, key.clone());
                 }
             }
         }
@@ -133,7 +135,7 @@ impl<'a> Inquiry<'a> {
         if keys.iter().any(|key| !self.keys.contains(key)) {
             site.likely.note(vary, site.settings.scheme);
         }
-        Ok(keys.into_iter().map(|key| position_or_push(&mut self.keys, key)).collect())
+        Ok(keys.into_iter().map(|key| position_or_push(&mut self.keys, self.counters.end, key)).collect())
     }
 
     fn take(&mut self, position: usize) -> Option<Stored> {
@@ -141,17 +143,29 @@ impl<'a> Inquiry<'a> {
     }
 }
 
-/// The keys of the pages that vary on these names and can answer the visit: a HEAD is answered from a GET page too.
-fn page_keys(site: &Site, visit: &Visit, text: &TextKeys, names: &[String]) -> Result<SmallVec<[String; 2]>, Error> {
-    let methods: &[Method] = if visit.is_head { &[Method::GET, Method::HEAD] } else { &[Method::GET] };
-    let digest = text.headers_digest(names, &visit.headers);
-    let key = |method| site.cache().written_key(text.longest(), |out| text.write_page(out, method, &digest));
-    methods.iter().map(key).collect()
+/// The methods of the pages that can answer a visit: a HEAD is answered from a GET page too.
+fn methods(visit: &Visit) -> &'static [Method] {
+    if visit.is_head { &[Method::GET, Method::HEAD] } else { &[Method::GET] }
 }
 
-fn position_or_push(keys: &mut Vec<String>, key: String) -> usize {
-    keys.iter().position(|other| *other == key).unwrap_or_else(|| {
-        keys.push(key);
-        keys.len() - 1
-    })
+/// The keys of the pages that vary on these names and can answer the visit.
+fn page_keys(site: &Site, visit: &Visit, text: &TextKeys, names: &[String]) -> Result<SmallVec<[String; 2]>, Error> {
+    let digest = text.headers_digest(names, &visit.headers);
+    let mut keys = SmallVec::new();
+    for method in methods(visit) {
+        keys.push(site.cache().written_key(text.longest(), |out| text.write_page(out, method, &digest))?);
+    }
+    Ok(keys)
+}
+
+/// The position of a key, which is looked for from `first` on.
+fn position_or_push(keys: &mut Vec<String>, first: usize, key: String) -> usize {
+    let known = keys.iter().skip(first).position(|other| *other == key);
+    known.map_or_else(
+        || {
+            keys.push(key);
+            keys.len() - 1
+        },
+        |known| first + known,
+    )
 }

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use super::address::Address;
 use super::django_url::absolute_uri;
 use super::key_scheme::KeyScheme;
-use crate::hex_digest::{HexDigest, OF_NOTHING, OF_NOTHING_BY_MD5};
+use crate::hex_digest::HexDigest;
 
 /// The two textual keys of a page, before the cache's own prefix and version ([`crate::Cache::make_key`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub struct PageKeys {
 pub(crate) struct TextKeys {
     scheme: KeyScheme,
     prefix: String,
-    url: HexDigest,
+    /// The digest of the URL. As text: every key has it.
+    url: String,
     suffix: String,
 }
 
@@ -91,7 +92,11 @@ impl TextKeys {
         out.push_str("views.decorators.cache.cache_page.");
         out.push_str(prefix);
         out.push('.');
-        out.extend(method.as_str().chars().map(|letter| letter.to_ascii_uppercase()));
+        match *method {
+            Method::GET => out.push_str("GET"),
+            Method::HEAD => out.push_str("HEAD"),
+            _ => out.extend(method.as_str().chars().map(|letter| letter.to_ascii_uppercase())),
+        }
         for part in [".", url, ".", headers, suffix] {
             out.push_str(part);
         }
@@ -112,7 +117,7 @@ impl KeyScheme {
         TextKeys {
             scheme: self,
             prefix: address.prefix.to_owned(),
-            url: self.url_digest(address),
+            url: String::from(&*self.url_digest(address)),
             suffix: self.suffix(address),
         }
     }
@@ -163,7 +168,8 @@ impl KeyScheme {
 
     fn headers_digest(self, names: &[String], request_headers: &HeaderMap) -> HexDigest {
         if names.is_empty() {
-            return HexDigest::of(if self == KeyScheme::Sha256 { &OF_NOTHING } else { &OF_NOTHING_BY_MD5 });
+            let is_sha256 = self == KeyScheme::Sha256;
+            return if is_sha256 { HexDigest::OF_NOTHING } else { HexDigest::OF_NOTHING_BY_MD5 };
         }
         if self == KeyScheme::Sha256 {
             let mut digest = Sha256::new();

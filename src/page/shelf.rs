@@ -66,21 +66,23 @@ impl Ready {
     /// says nothing comes last: it leaves a hit's head with room for one more header when it is taken out, and axum adds
     /// that very header behind every route (to grow a map of exactly its size cost a third of a hit inside a router).
     pub(crate) fn of(page: &Page) -> Option<Self> {
-        let Ready { head, says_length, body } = Ready::for_once(page)?;
+        let Ready { mut head, says_length, body } = Ready::for_once(page)?;
+        if !says_length {
+            head.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         // A clone has no room to spare, where the original may have half as much again.
         Some(Ready { head: head.clone(), says_length, body })
     }
 
-    /// The same, to be answered once and not kept.
+    /// The same, to be answered once and not kept: no length stands for a place.
     pub(crate) fn for_once(page: &Page) -> Option<Self> {
         let mut head = read_head(&page.head(), |head| {
             head.insert(AGE, HeaderValue::from_static("0"));
         })?;
         let body = page.body();
         let says_length = page.is_head || head.contains_key(CONTENT_LENGTH);
-        if !page.is_head {
-            let length = if says_length { HeaderValue::from(body.len() as u64) } else { HeaderValue::from_static("0") };
-            head.insert(CONTENT_LENGTH, length);
+        if says_length && !page.is_head {
+            head.insert(CONTENT_LENGTH, HeaderValue::from(body.len() as u64));
         }
         Some(Ready { head, says_length, body })
     }

@@ -101,9 +101,10 @@ async fn find(site: &Site, visit: &mut Visit, is_to_be_made: bool) -> Result<Res
         site.expectation.note(found.is_err());
         if let (true, Some(text)) = (is_missing, &visit.text) {
             let counters = Counters::of(site.cache(), text)?;
+            // Boxes of their own, for a hit has no use for them.
             match inquiry.counted() {
-                Some(counted) => counters.note(site.cache(), counted, &mut visit.begun).await?,
-                None => counters.ask(site.cache(), &mut visit.begun).await?,
+                Some(counted) => Box::pin(counters.note(site.cache(), counted, &mut visit.begun)).await?,
+                None => Box::pin(counters.ask(site.cache(), &mut visit.begun)).await?,
             }
         }
     }
@@ -125,21 +126,36 @@ async fn pick(
     }
     let stored = inquiry.pages(visit, living).await?;
 
-    let mut frames: SmallVec<[Frame; 2]> = stored
-        .into_iter()
-        .filter(|stored| stored.flags == flags::PAGE)
-        .filter_map(|stored| Frame::read(&stored.data))
-        .filter(|frame| Some(frame.generation) == known.generation && frame.stamp == stamp)
-        .filter(|frame| *frame.address == visit.key[..])
-        .filter(|frame| variant::is_for(frame.page.variant(), visit.seen.as_ref(), &visit.headers))
-        .collect();
-    // The newest first, as on a shelf; a HEAD is answered from a GET page before its own.
-    frames.sort_by_key(|frame| (frame.page.is_head, std::cmp::Reverse(frame.page.stored_at)));
+    let is_for_visit = |frame: &Frame| {
+        Some(frame.generation) == known.generation
+            && frame.stamp == stamp
+            && *frame.address == visit.key[..]
+            && variant::is_for(frame.page.variant(), visit.seen.as_ref(), &visit.headers)
+    };
+    let mut frames: SmallVec<[Frame; 2]> = SmallVec::new();
+    for stored in stored.iter().filter(|stored| stored.flags == flags::PAGE) {
+        if let Some(frame) = Frame::read(&stored.data)
+            && is_for_visit(&frame)
+        {
+            frames.push(frame);
+        }
+    }
+    if frames.len() > 1 {
+        // The newest first, as on a shelf; a HEAD is answered from a GET page before its own.
+        frames.sort_by_key(|frame| (frame.page.is_head, std::cmp::Reverse(frame.page.stored_at)));
+    }
+    if frames.iter().any(|frame| !frame.tags.is_empty()) {
+        // A box of its own: most pages have no tags, and their look-ups need no room for it.
+        let is_current = Box::pin(are_current(site, &frames)).await?;
+        let mut is_current = is_current.into_iter();
+        frames.retain(|_| is_current.next().unwrap_or_default());
+        if frames.is_empty() {
+            return Ok(Err(Forward::Stale.into()));
+        }
+    }
     let is_there = !frames.is_empty();
-    let is_current = are_current(site, &frames).await?;
-    let current = frames.into_iter().zip(is_current).filter(|(_, is_current)| *is_current);
     let mut stale = None;
-    for page in current.map(|(frame, _)| frame.page) {
+    for page in frames.into_iter().map(|frame| frame.page) {
         if (!visit.is_head && page.is_head) || (!page.is_public && visit.has_authorization) {
             continue;
         }
@@ -152,16 +168,13 @@ async fn pick(
     Ok(Err(Missed { why: if is_there { Forward::Stale } else { Forward::VaryMiss }, stale }))
 }
 
-/// Which pages have all the stamps of their tags in their places: one more round trip where any has tags.
+/// Which pages have all the stamps of their tags in their places: one more round trip.
 async fn are_current(site: &Site, frames: &[Frame]) -> Result<SmallVec<[bool; 2]>, Error> {
     let mut names: Vec<TagName> = Vec::new();
     for (name, _) in frames.iter().flat_map(|frame| &frame.tags) {
         if !names.contains(name) {
             names.push(*name);
         }
-    }
-    if names.is_empty() {
-        return Ok(SmallVec::from_elem(true, frames.len()));
     }
     let there = site.cache().tag_stamps(&names).await?;
     let there: HashMap<TagName, Stamp> =

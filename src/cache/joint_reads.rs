@@ -1,0 +1,194 @@
+//! Reads of the same keys at one time, made as one where there are many: each caller gets what was read after it had asked.
+//! The page floor looks for pages through it.
+//!
+//! A few reads of the same keys run side by side, each for the one who asked. Who comes while so many are under way gathers
+//! with others for the next one, which begins when one of those ends, or a moment later. Nobody joins a read that has begun
+//! already: it may have missed a purge that this caller has seen complete (safety rule 20). So a page that everybody wants
+//! costs the store a few reads at a time, however many visitors it has, and everyone is answered as if he had asked alone.
+
+use std::future::{Future, poll_fn};
+use std::hash::BuildHasher;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::{Notify, OnceCell};
+use tokio::time::Instant;
+
+use super::flights::Flights;
+use crate::backend::{Backend, Stored};
+use crate::error::Error;
+
+/// How many reads of the same keys run side by side. With several, who gathers waits for a part of a round trip.
+const MOST_AT_ONCE: u32 = 4;
+
+/// How long the next read waits for one of them to end. A store that takes longer is slow, and nobody is to wait for it twice.
+const LONGEST_WAIT: Duration = Duration::from_millis(5);
+
+/// So that readers of different keys seldom wait for each other's turn.
+const STRIPES: usize = 32;
+
+/// The reads of one cache.
+#[derive(Default)]
+pub(crate) struct JointReads {
+    stripes: [Mutex<Vec<Reads>>; STRIPES],
+    hasher: foldhash::quality::RandomState,
+}
+
+/// The reads of the same keys. Others may have their digest: then they count together, and gather only with their like.
+struct Reads {
+    digest: u64,
+    under_way: u32,
+    next: Option<Arc<Gathering>>,
+}
+
+/// Those who wait for the next read.
+struct Gathering {
+    keys: Box<[String]>,
+    may_begin: Notify,
+    answers: OnceCell<Answers>,
+}
+
+type Answers = Result<Vec<Option<Stored>>, Error>;
+
+/// How a caller reads.
+enum Entered<'a> {
+    Alone(UnderWay<'a>),
+    Together(Arc<Gathering>),
+}
+
+impl JointReads {
+    /// What lies under the keys at some moment between the call and its answer, as [`Backend::get_many`] says it.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub(crate) async fn get_many(&self, backend: &dyn Backend, keys: &[String], flights: &Flights) -> Answers {
+        let Some(last) = keys.last() else { return Ok(Vec::new()) };
+        let digest = self.hasher.hash_one(last);
+        match self.enter(digest, keys) {
+            Entered::Alone(under_way) => {
+                let answers = backend.get_many(keys).await;
+                drop(under_way);
+                answers
+            }
+            Entered::Together(gathering) => Box::pin(self.join(digest, gathering, backend, flights)).await,
+        }
+    }
+
+    fn enter(&self, digest: u64, keys: &[String]) -> Entered<'_> {
+        let mut stripe = self.stripe(digest);
+        match stripe.iter_mut().find(|reads| reads.digest == digest) {
+            None => stripe.push(Reads { digest, under_way: 1, next: None }),
+            Some(reads) if reads.under_way < MOST_AT_ONCE => reads.under_way += 1,
+            Some(reads) => {
+                let next = reads.next.get_or_insert_with(|| Arc::new(Gathering::of(keys)));
+                if *next.keys == *keys {
+                    return Entered::Together(Arc::clone(next));
+                }
+                reads.under_way += 1;
+            }
+        }
+        Entered::Alone(UnderWay { reads: self, digest })
+    }
+
+    /// Waits for the next read. One of those who gather makes it; where he goes away, another one does.
+    async fn join(&self, digest: u64, gathering: Arc<Gathering>, backend: &dyn Backend, flights: &Flights) -> Answers {
+        let mut seat = Seat { reads: self, digest, gathering, is_answered: false };
+        let gathering = &seat.gathering;
+        let read = || async {
+            gathering.turn(flights).await;
+            let _under_way = self.begin(digest, gathering);
+            backend.get_many(&gathering.keys).await
+        };
+        let answers = match gathering.answers.get_or_init(read).await {
+            Ok(answers) => Ok(answers.clone()),
+            Err(error) => Err(error.told_again()),
+        };
+        seat.is_answered = true;
+        answers
+    }
+
+    /// From here on nobody joins.
+    fn begin<'a>(&'a self, digest: u64, gathering: &Arc<Gathering>) -> UnderWay<'a> {
+        let mut stripe = self.stripe(digest);
+        match stripe.iter_mut().find(|reads| reads.digest == digest) {
+            Some(reads) => {
+                reads.next.take_if(|next| Arc::ptr_eq(next, gathering));
+                reads.under_way += 1;
+            }
+            None => stripe.push(Reads { digest, under_way: 1, next: None }),
+        }
+        UnderWay { reads: self, digest }
+    }
+
+    fn stripe(&self, digest: u64) -> MutexGuard<'_, Vec<Reads>> {
+        self.stripes[digest as usize % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gathering {
+    fn of(keys: &[String]) -> Self {
+        Gathering { keys: keys.into(), may_begin: Notify::new(), answers: OnceCell::new() }
+    }
+
+    /// Waits until the read may begin.
+    async fn turn(&self, flights: &Flights) {
+        let Some(alarm) = flights.alarm(Instant::now() + LONGEST_WAIT) else { return };
+        let (mut turn, mut alarm) = (pin!(self.may_begin.notified()), pin!(alarm));
+        poll_fn(|context| match turn.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => alarm.as_mut().poll(context),
+        })
+        .await;
+    }
+}
+
+/// A read that has begun and not ended.
+struct UnderWay<'a> {
+    reads: &'a JointReads,
+    digest: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut stripe = self.reads.stripe(self.digest);
+        let Some(position) = stripe.iter().position(|reads| reads.digest == self.digest) else { return };
+        let reads = &mut stripe[position];
+        reads.under_way -= 1;
+        match &reads.next {
+            // All who gathered have gone away.
+            Some(next) if Arc::strong_count(next) == 1 => reads.next = None,
+            Some(next) if reads.under_way < MOST_AT_ONCE => next.may_begin.notify_one(),
+            _ => {}
+        }
+        if reads.under_way == 0 && reads.next.is_none() {
+            stripe.swap_remove(position);
+        }
+    }
+}
+
+/// The place of one who gathers. The last one who goes away unanswered takes the gathering off.
+struct Seat<'a> {
+    reads: &'a JointReads,
+    digest: u64,
+    gathering: Arc<Gathering>,
+    is_answered: bool,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let mut stripe = self.reads.stripe(self.digest);
+        let Some(position) = stripe.iter().position(|reads| reads.digest == self.digest) else { return };
+        let reads = &mut stripe[position];
+        // This seat's, and the one in the table.
+        let is_last = Arc::strong_count(&self.gathering) == 2;
+        reads.next.take_if(|next| is_last && Arc::ptr_eq(next, &self.gathering));
+        if reads.under_way == 0 && reads.next.is_none() {
+            stripe.swap_remove(position);
+        }
+    }
+}
