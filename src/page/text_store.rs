@@ -132,7 +132,7 @@ async fn pick(
             && *frame.address == visit.key[..]
             && variant::is_for(frame.page.variant(), visit.seen.as_ref(), &visit.headers)
     };
-    let mut frames: SmallVec<[Frame; 2]> = SmallVec::new();
+    let mut frames: SmallVec<[Frame; 1]> = SmallVec::new();
     for stored in stored.iter().filter(|stored| stored.flags == flags::PAGE) {
         if let Some(frame) = Frame::read(&stored.data)
             && is_for_visit(&frame)

@@ -354,13 +354,17 @@ macro_rules! perform {
                     let row = query(statement).fetch_one(connection).await?;
                     Ok(Outcome::Number(row.try_get_unchecked(0)?))
                 }
+                // A box of its own, so that the other calls need no room for it.
                 Work::Script(statements) => {
-                    let mut transaction = connection.begin().await?;
-                    for statement in statements {
-                        sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
-                    }
-                    transaction.commit().await?;
-                    Ok(Outcome::Changed(0))
+                    Box::pin(async move {
+                        let mut transaction = connection.begin().await?;
+                        for statement in statements {
+                            sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
+                        }
+                        transaction.commit().await?;
+                        Ok(Outcome::Changed(0))
+                    })
+                    .await
                 }
             }
         }

@@ -70,7 +70,12 @@ pub(super) struct Statements {
     pub(super) delete_soonest: Sql,
     /// Fails where the table is not there or is no cache table.
     pub(super) probe: Sql,
+    /// What [`Statements::get_many`] asks for few keys, from one on.
+    get_few: Vec<Sql>,
 }
+
+/// Statements on up to so many keys are written once and kept prepared: a page asks for two to five, again and again.
+pub(super) const FEW_KEYS: usize = 8;
 
 impl Statements {
     pub(super) fn of(vendor: Vendor, table: &str) -> Self {
@@ -82,7 +87,7 @@ impl Statements {
             Vendor::Postgres => statement.replace("LIMIT {arg}", "LIMIT {arg} FOR UPDATE SKIP LOCKED"),
             Vendor::Sqlite | Vendor::MySql => statement.to_owned(),
         };
-        Statements {
+        let mut statements = Statements {
             vendor,
             get: sql("SELECT {cache_key}, {value} FROM {table} WHERE {is_key} AND {expires} > {moment}"),
             count_live: sql("SELECT COUNT(*) FROM {table} WHERE {is_key} AND {expires} > {moment}"),
@@ -114,12 +119,22 @@ impl Statements {
                 "DELETE FROM {table} ORDER BY {expires} LIMIT {arg}",
             ))),
             probe: sql("SELECT {cache_key}, {value}, {expires} FROM {table} WHERE 1 = 0"),
+            get_few: Vec::new(),
             table,
-        }
+        };
+        statements.get_few = (1..=FEW_KEYS).map(|keys| statements.written_get_many(keys)).collect();
+        statements
     }
 
     /// Args: keys, now. Columns: key, value.
     pub(super) fn get_many(&self, keys: usize) -> Sql {
+        match keys.checked_sub(1).and_then(|position| self.get_few.get(position)) {
+            Some(written) => Arc::clone(written),
+            None => self.written_get_many(keys),
+        }
+    }
+
+    fn written_get_many(&self, keys: usize) -> Sql {
         let is_one_of = self.is_one_of(keys);
         self.sql(&format!(
             "SELECT {{cache_key}}, {{value}} FROM {{table}} WHERE {is_one_of} AND {{expires}} > {{moment}}"

@@ -250,8 +250,10 @@ impl Database {
                 tokio::spawn(culling::purge_every(interval, Arc::downgrade(&self.0)));
             });
         }
-        if self.0.creates_table {
-            self.0.table_is_made.get_or_try_init(async || self.create_table().await.map(|_| ())).await?;
+        if self.0.creates_table && !self.0.table_is_made.initialized() {
+            // A box of its own, for it is done once.
+            let made = self.0.table_is_made.get_or_try_init(async || self.create_table().await.map(|_| ()));
+            Box::pin(made).await?;
         }
         Ok(())
     }

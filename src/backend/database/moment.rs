@@ -15,11 +15,25 @@ pub(super) fn text_of(moment: Timestamp) -> String {
     let (seconds, microseconds) = (moment.as_secs(), moment.as_nanos() / 1_000 % 1_000_000);
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+    // Digit by digit, as every statement on a live row has a moment, and to format one takes as long as to find a row.
+    let mut text = String::with_capacity(NEVER.len() + 7);
+    let fields = [("", year, 4), ("-", month, 2), ("-", day, 2), (" ", hour, 2), (":", minute, 2), (":", second, 2)];
+    for (before, number, digits) in fields {
+        text.push_str(before);
+        push_digits(&mut text, number, digits);
+    }
     if microseconds > 0 {
-        text.push_str(&format!(".{microseconds:06}"));
+        text.push('.');
+        push_digits(&mut text, microseconds, 6);
     }
     text
+}
+
+/// The last so many digits of a number. Years have four: no moment is later than the year 2554.
+fn push_digits(text: &mut String, number: u64, digits: u32) {
+    for digit in (0..digits).rev() {
+        text.push(char::from(b'0' + (number / 10_u64.pow(digit) % 10) as u8));
+    }
 }
 
 /// Year, month and day of the Gregorian calendar, that many days after 1970-01-01.

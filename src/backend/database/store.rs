@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::time::Duration;
 
 use super::connections::{Arg, KeyAndValue, Statement};
-use super::dialect::{Sql, Vendor};
+use super::dialect::{FEW_KEYS, Sql, Vendor};
 use super::moment::text_of;
 use super::problem::{Trouble, is_taken};
 use super::row_key::{DIGEST_MARK, RowKey, may_begin_plain_keys};
@@ -18,8 +18,6 @@ use crate::error::Error;
 
 /// How many keys are asked for or deleted by one statement; databases take some ten thousand arguments.
 const MOST_KEYS: usize = 10_000;
-/// Statements on up to so many keys are kept prepared: a page asks for two to five, again and again.
-const FEW_KEYS: usize = 8;
 /// How many entries are written by one statement.
 const MOST_ROWS: usize = 100;
 /// About how much text is written by one statement, in bytes.
@@ -258,11 +256,18 @@ impl Database {
         let count = texts.len();
         let sql = self.0.statements.get_many(count);
         let rows = self.read(self.on_many(Statement::new(&sql, [Arg::Keys(texts), self.now()]), count)).await?;
-        let rows: HashMap<Vec<u8>, Vec<u8>> = rows.into_iter().collect();
-        let value = |(key, row_key): (&String, &RowKey<'_>)| {
-            rows.get(row_key.text().as_bytes()).and_then(|text| decode(key, row_key, text).value())
+        let value = |(key, row_key): (&String, &RowKey<'_>), text: Option<&Vec<u8>>| {
+            text.and_then(|text| decode(key, row_key, text).value())
         };
-        Ok(keys.iter().zip(&row_keys).map(value).collect())
+        let asked = keys.iter().zip(&row_keys);
+        if count <= FEW_KEYS {
+            let text = |row_key: &RowKey<'_>| {
+                rows.iter().find(|(its_key, _)| its_key == row_key.text().as_bytes()).map(|(_, text)| text)
+            };
+            return Ok(asked.map(|asked| value(asked, text(asked.1))).collect());
+        }
+        let rows: HashMap<Vec<u8>, Vec<u8>> = rows.into_iter().collect();
+        Ok(asked.map(|asked| value(asked, rows.get(asked.1.text().as_bytes()))).collect())
     }
 
     /// Adds where an upsert cannot say whether it stored: inserts, or takes over a row that is there and dead.

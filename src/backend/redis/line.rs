@@ -59,7 +59,11 @@ impl Line {
     pub(super) async fn ask(&self, request: &Request, is_repeatable: bool) -> RedisResult<Value> {
         let mut is_repeated = false;
         loop {
-            let Open { wire, pulse } = self.open().await?;
+            let Open { wire, pulse } = match self.shared.open_or_attempt() {
+                Ok(open) => open,
+                // A box of its own, for hardly any call has to wait for it.
+                Err(_) => Box::pin(self.open()).await?,
+            };
             let waiting = Waiting { pulse: &pulse, rest: &self.rest, is_answered: false };
             let answer = request.send(wire).await;
             waiting.answered();

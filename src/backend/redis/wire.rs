@@ -31,17 +31,19 @@ pub(super) type Place = Option<(String, u16)>;
 impl Request {
     pub(super) async fn send(&self, mut wire: Wire) -> RedisResult<Value> {
         match (self, &mut wire) {
-            (Request::Several(commands), wire) => commands.query_async(wire).await,
+            // Boxes of their own, so that the usual call needs no room for them.
+            (Request::Several(commands), wire) => Box::pin(commands.query_async(wire)).await,
             (Request::EveryLeader(command), Wire::Cluster(cluster)) => {
                 let leaders = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-                cluster.route_command(command.clone(), leaders).await
+                Box::pin(cluster.route_command(command.clone(), leaders)).await
             }
             (Request::At(command, Some((host, port))), Wire::Cluster(cluster)) => {
                 let there = SingleNodeRoutingInfo::ByAddress { host: host.clone(), port: *port };
-                cluster.route_command(command.clone(), RoutingInfo::SingleNode(there)).await?.extract_error()
+                let routed = Box::pin(cluster.route_command(command.clone(), RoutingInfo::SingleNode(there)));
+                routed.await?.extract_error()
             }
             (Request::Command(command) | Request::EveryLeader(command) | Request::At(command, _), wire) => {
-                command.query_async(wire).await
+                wire.req_packed_command(command).await?.extract_error()
             }
         }
     }
