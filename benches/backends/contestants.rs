@@ -38,6 +38,9 @@ pub struct Contestants {
     pub get: Ask,
     pub set: Ask,
     pub hit: Ask,
+    /// The same two, of another page each time.
+    pub raw_keys_apart: Ask,
+    pub hit_apart: Ask,
     made: Arc<AtomicUsize>,
 }
 
@@ -56,9 +59,9 @@ impl Contestants {
         }
     }
 
-    /// How often the page was made: each time more than once was no hit.
-    pub fn made(&self) -> usize {
-        self.made.load(Ordering::Relaxed)
+    /// How many calls of `hit` and `hit_apart` were no hits.
+    pub fn missed(&self) -> usize {
+        self.made.load(Ordering::Relaxed).saturating_sub(PAGES)
     }
 
     /// The one of this name.
@@ -69,7 +72,9 @@ impl Contestants {
             "get" => &self.get,
             "set" => &self.set,
             "hit" => &self.hit,
-            unknown => panic!("{unknown:?} is no call: known are raw, keys, get, set and hit"),
+            "keys-apart" => &self.raw_keys_apart,
+            "hit-apart" => &self.hit_apart,
+            unknown => panic!("{unknown:?} is no call: known are raw, keys, get, set, hit, keys-apart and hit-apart"),
         }
     }
 }
@@ -82,28 +87,45 @@ fn ask<F: Future<Output = ()> + Send + 'static>(call: impl Fn() -> F + Send + Sy
 const PAGE: usize = 1024;
 /// A bench is no place for a store to be taken for slow.
 const LONG: Duration = Duration::from_secs(60);
-const URL: &str = "http://example.com/articles/2026/a-page";
+/// How many pages there are. The calls on one page take the first.
+const PAGES: usize = 64;
 
-/// The keys of a hit: the page's own is the last.
-type Keys = Arc<Vec<String>>;
+fn url(page: usize) -> String {
+    format!("http://example.com/articles/2026/page-{page:02}")
+}
 
-/// The keys that a hit on this backend asks for. The page is stored then.
-async fn keys_of_a_hit(backend: impl Backend) -> Keys {
+fn request(page: usize) -> Request<Empty<Bytes>> {
+    Request::get(url(page)).body(Empty::new()).expect("it is a request")
+}
+
+/// The keys of the hits on each page: the page's own is the last.
+type Keys = Arc<Vec<Vec<String>>>;
+
+/// The keys that hits on this backend ask for. The pages are stored then.
+async fn keys_of_hits(backend: impl Backend) -> Keys {
     let last_keys = LastKeys::default();
     let cache = Cache::builder(Recording { backend, last_keys: Arc::clone(&last_keys) }).build();
     let site = CacheLayer::per_site().cache(&cache).timeout(3600).layer(service_fn(article));
-    // A miss, a hit that expected one, and a hit.
-    for _ in 0..3 {
-        let response = site.clone().oneshot(request()).await.expect("it never fails");
-        response.into_body().collect().await.expect("it is whole");
+    let mut all = Vec::new();
+    for page in 0..PAGES {
+        // A miss, a hit that expected one, and a hit.
+        for _ in 0..3 {
+            let response = site.clone().oneshot(request(page)).await.expect("it never fails");
+            response.into_body().collect().await.expect("it is whole");
+        }
+        let keys = last_keys.lock().expect("nobody panics with it").clone();
+        assert!(keys.len() == 3 && keys[2].contains("cache_page"), "{keys:?}");
+        all.push(keys);
     }
-    let keys = last_keys.lock().expect("nobody panics with it").clone();
-    assert!(keys.len() == 3 && keys[2].contains("cache_page"), "{keys:?}");
-    Arc::new(keys)
+    Arc::new(all)
 }
 
-fn request() -> Request<Empty<Bytes>> {
-    Request::get(URL).body(Empty::new()).expect("it is a request")
+/// The same call on one page, and on each page in turn.
+fn one_and_each<F: Future<Output = ()> + Send + 'static>(
+    call: impl Fn(usize) -> F + Clone + Send + Sync + 'static,
+) -> [Ask; 2] {
+    let (of_one, turn) = (call.clone(), AtomicUsize::new(0));
+    [ask(move || of_one(0)), ask(move || call(turn.fetch_add(1, Ordering::Relaxed) % PAGES))]
 }
 
 async fn article(_: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -111,7 +133,7 @@ async fn article(_: Request<Empty<Bytes>>) -> Result<Response<Full<Bytes>>, Infa
 }
 
 /// What larder does on a backend, and the raw client beside it.
-async fn on(backend: impl Backend, [raw_get, raw_keys]: [Ask; 2]) -> Contestants {
+async fn on(backend: impl Backend, raw_get: Ask, [raw_keys, raw_keys_apart]: [Ask; 2]) -> Contestants {
     let patience = backend.patience().map(|_| Patience::default().connect(LONG).get(LONG).set(LONG));
     let cache = Cache::builder(backend).patience(patience).build();
     // As many bytes as the page takes in a store.
@@ -136,62 +158,73 @@ async fn on(backend: impl Backend, [raw_get, raw_keys]: [Ask; 2]) -> Contestants
         })
     };
     let site = CacheLayer::per_site().cache(&pages).timeout(3600).layer(article);
-    let first = site.clone().oneshot(request()).await.expect("it never fails");
-    first.into_body().collect().await.expect("it is whole");
     // Where a request comes from is not what is measured.
-    let request = request();
-    let hit = ask(move || {
-        let (mut site, request) = (site.clone(), request.clone());
+    let requests: Arc<Vec<_>> = Arc::new((0..PAGES).map(request).collect());
+    for request in requests.iter() {
+        let first = site.clone().oneshot(request.clone()).await.expect("it never fails");
+        first.into_body().collect().await.expect("it is whole");
+    }
+    let [hit, hit_apart] = one_and_each(move |page| {
+        let (mut site, request) = (site.clone(), requests[page].clone());
         async move {
             let response = site.call(request).await.expect("it never fails");
             assert_eq!(response.into_body().size_hint().exact(), Some(PAGE as u64));
         }
     });
-    Contestants { raw_get, raw_keys, get, set, hit, made }
+    Contestants { raw_get, raw_keys, get, set, hit, raw_keys_apart, hit_apart, made }
 }
 
 async fn memory() -> Contestants {
-    let raw: moka::sync::Cache<&str, Bytes> = moka::sync::Cache::new(1000);
-    raw.insert(URL, Bytes::from(vec![b'x'; PAGE]));
-    let raw_get = ask(move || {
-        let raw = raw.clone();
-        async move { assert!(raw.get(URL).is_some()) }
-    });
+    let raw: moka::sync::Cache<String, Bytes> = moka::sync::Cache::new(1000);
+    (0..PAGES).for_each(|page| raw.insert(url(page), Bytes::from(vec![b'x'; PAGE])));
+    let urls: Arc<Vec<String>> = Arc::new((0..PAGES).map(url).collect());
     // In memory a hit asks for one object.
-    on(Memory::new(), [raw_get.clone(), raw_get]).await
+    let raw = one_and_each(move |page| {
+        let (raw, urls) = (raw.clone(), Arc::clone(&urls));
+        async move { assert!(raw.get(&urls[page]).is_some()) }
+    });
+    on(Memory::new(), raw[0].clone(), raw).await
 }
 
 async fn file() -> Contestants {
     let folder = tempfile::tempdir().expect("a temporary folder").keep();
     let files = Files::builder(folder.join("pages")).build().expect("a folder of ours");
-    let keys = keys_of_a_hit(files.clone()).await;
-    let paths: Vec<PathBuf> = keys.iter().map(|key| file_of(&folder, key).expect("each entry has a file")).collect();
-    let (page, paths) = (paths[2].clone(), Arc::new(paths));
+    let keys = keys_of_hits(files.clone()).await;
+    let mut written = Vec::new();
+    read_all(&folder, &mut written);
+    // Its key is written in the file of an entry.
+    let path_of = |key: &String| {
+        let has_key = |(_, content): &&(_, Vec<u8>)| content.windows(key.len()).any(|window| window == key.as_bytes());
+        let (path, _) = written.iter().find(has_key).expect("each entry has a file");
+        PathBuf::clone(path)
+    };
+    let paths: Arc<Vec<Vec<PathBuf>>> = Arc::new(keys.iter().map(|keys| keys.iter().map(path_of).collect()).collect());
+    let page = paths[0][2].clone();
     let raw_get = ask(move || {
         let page = page.clone();
         async move { assert!(tokio::fs::read(page).await.expect("it is there").len() > PAGE) }
     });
-    let raw_keys = ask(move || {
+    let raw_keys = one_and_each(move |page| {
         let paths = Arc::clone(&paths);
         async move {
-            let read = move || paths.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>();
+            let read = move || paths[page].iter().map(std::fs::read).collect::<Result<Vec<_>, _>>();
             let files = tokio::task::spawn_blocking(read).await.expect("it does not panic").expect("they are there");
             assert!(files[2].len() > PAGE);
         }
     });
-    on(files, [raw_get, raw_keys]).await
+    on(files, raw_get, raw_keys).await
 }
 
-/// The file that an entry lies in: its key is written in it.
-fn file_of(folder: &Path, key: &str) -> Option<PathBuf> {
-    std::fs::read_dir(folder).ok()?.flatten().find_map(|entry| {
+fn read_all(folder: &Path, written: &mut Vec<(PathBuf, Vec<u8>)>) {
+    for entry in std::fs::read_dir(folder).expect("the folder is ours").flatten() {
         let path = entry.path();
         if path.is_dir() {
-            return file_of(&path, key);
+            read_all(&path, written);
+        } else {
+            let content = std::fs::read(&path).expect("the file is ours");
+            written.push((path, content));
         }
-        let content = std::fs::read(&path).ok()?;
-        content.windows(key.len()).any(|window| window == key.as_bytes()).then_some(path)
-    })
+    }
 }
 
 async fn memcached() -> Contestants {
@@ -199,26 +232,26 @@ async fn memcached() -> Contestants {
     let server = Box::leak(Box::new(real::Memcached::start()));
     let build = || Client::builder().server(server.address()).connect_timeout(LONG).timeout(LONG).build();
     let client = build().expect("an address");
-    let keys = keys_of_a_hit(Memcached::new(build().expect("an address"))).await;
-    let (client_of_one, page) = (client.clone(), keys[2].clone());
+    let keys = keys_of_hits(Memcached::new(build().expect("an address"))).await;
+    let (client_of_one, page) = (client.clone(), keys[0][2].clone());
     let raw_get = ask(move || {
         let (client, page) = (client_of_one.clone(), page.clone());
         async move { assert!(client.get(page).await.expect("it is up").is_some()) }
     });
-    let raw_keys = ask(move || {
+    let raw_keys = one_and_each(move |page| {
         let (client, keys) = (client.clone(), Arc::clone(&keys));
-        async move { assert!(client.get_many(&keys).await.expect("it is up").iter().all(Option::is_some)) }
+        async move { assert!(client.get_many(&keys[page]).await.expect("it is up").iter().all(Option::is_some)) }
     });
-    on(Memcached::new(build().expect("an address")), [raw_get, raw_keys]).await
+    on(Memcached::new(build().expect("an address")), raw_get, raw_keys).await
 }
 
 async fn redis() -> Contestants {
     let server = Box::leak(Box::new(real::Redis::start()));
     let build = || Redis::builder(&server.url()).and_then(|redis| redis.build()).expect("a URL");
-    let keys = keys_of_a_hit(build()).await;
+    let keys = keys_of_hits(build()).await;
     let client = redis::Client::open(server.url()).expect("a URL");
     let connection = client.get_multiplexed_async_connection().await.expect("it is up");
-    let (connection_of_one, page) = (connection.clone(), keys[2].clone());
+    let (connection_of_one, page) = (connection.clone(), keys[0][2].clone());
     let raw_get = ask(move || {
         let (mut connection, page) = (connection_of_one.clone(), page.clone());
         async move {
@@ -226,22 +259,24 @@ async fn redis() -> Contestants {
             assert!(value.len() > PAGE);
         }
     });
-    let raw_keys = ask(move || {
+    let raw_keys = one_and_each(move |page| {
         let (mut connection, keys) = (connection.clone(), Arc::clone(&keys));
         async move {
-            let values: Vec<Vec<u8>> =
-                redis::cmd("MGET").arg(&*keys).query_async(&mut connection).await.expect("it is up");
+            let get = redis::cmd("MGET").arg(&keys[page]).to_owned();
+            let values: Vec<Vec<u8>> = get.query_async(&mut connection).await.expect("it is up");
             assert!(values.len() == 3 && values[2].len() > PAGE);
         }
     });
-    on(build(), [raw_get, raw_keys]).await
+    on(build(), raw_get, raw_keys).await
 }
 
 /// As many connections as larder's own pool has, and the statements of Django's cache.
-macro_rules! raw_sql {
-    ($pool:ty, $url:expr, $connections:expr, $keys:expr, $select:literal, $several:literal, $bind:expr) => {{
+macro_rules! on_sql {
+    ($database:expr, $pool:ty, $url:expr, $connections:expr, $select:literal, $several:literal) => {{
+        let database = $database;
+        let keys = keys_of_hits(database.clone()).await;
         let pool = <$pool>::new().max_connections($connections).connect($url).await.expect("it is up");
-        let (keys, pool_of_one, page): (Keys, _, _) = (Arc::clone(&$keys), pool.clone(), $keys[2].clone());
+        let (pool_of_one, page) = (pool.clone(), keys[0][2].clone());
         let raw_get = ask(move || {
             let (pool, page) = (pool_of_one.clone(), page.clone());
             async move {
@@ -249,15 +284,18 @@ macro_rules! raw_sql {
                 assert!(row.get::<String, _>(0).len() > PAGE);
             }
         });
-        let raw_keys = ask(move || {
+        let raw_keys = one_and_each(move |page| {
             let (pool, keys) = (pool.clone(), Arc::clone(&keys));
             async move {
-                let rows = ($bind)(sqlx::query($several), &keys).fetch_all(&pool).await.expect("it is up");
-                let values = rows.iter().map(|row| (row.get::<String, _>(0), row.get::<String, _>(1)));
-                assert_eq!(values.filter(|(key, _)| keys.contains(key)).count(), 3);
+                let [list, stamp, page] = &keys[page][..] else { panic!("a hit asks for three keys") };
+                let query = sqlx::query($several).bind(list.as_str()).bind(stamp.as_str()).bind(page.as_str());
+                let rows = query.fetch_all(&pool).await.expect("it is up");
+                let values: Vec<_> =
+                    rows.iter().map(|row| (row.get::<String, _>(0), row.get::<String, _>(1))).collect();
+                assert_eq!(values.len(), 3);
             }
         });
-        [raw_get, raw_keys]
+        on(database, raw_get, raw_keys).await
     }};
 }
 
@@ -270,54 +308,36 @@ async fn made(url: &str) -> Database {
 async fn sqlite() -> Contestants {
     let folder = tempfile::tempdir().expect("a temporary folder").keep();
     let url = format!("sqlite://{}", folder.join("cache.db").display());
-    let database = made(&url).await;
-    let keys = keys_of_a_hit(database.clone()).await;
-    let raw = raw_sql!(
+    on_sql!(
+        made(&url).await,
         sqlx::sqlite::SqlitePoolOptions,
         &url,
         4,
-        keys,
         "SELECT value FROM my_cache_table WHERE cache_key = ?",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)",
-        |query: sqlx::query::Query<'static, sqlx::Sqlite, _>, keys: &Keys| {
-            keys.iter().fold(query, |query, key| query.bind(key.clone()))
-        }
-    );
-    on(database, raw).await
+        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)"
+    )
 }
 
 async fn postgres() -> Contestants {
     let url = real::Postgres::shared().new_database();
-    let database = made(&url).await;
-    let keys = keys_of_a_hit(database.clone()).await;
-    let raw = raw_sql!(
+    on_sql!(
+        made(&url).await,
         sqlx::postgres::PgPoolOptions,
         &url,
         10,
-        keys,
         "SELECT value FROM my_cache_table WHERE cache_key = $1",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN ($1, $2, $3)",
-        |query: sqlx::query::Query<'static, sqlx::Postgres, _>, keys: &Keys| {
-            keys.iter().fold(query, |query, key| query.bind(key.clone()))
-        }
-    );
-    on(database, raw).await
+        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN ($1, $2, $3)"
+    )
 }
 
 async fn mariadb() -> Contestants {
     let url = real::MariaDb::shared().new_database();
-    let database = made(&url).await;
-    let keys = keys_of_a_hit(database.clone()).await;
-    let raw = raw_sql!(
+    on_sql!(
+        made(&url).await,
         sqlx::mysql::MySqlPoolOptions,
         &url,
         10,
-        keys,
         "SELECT value FROM my_cache_table WHERE cache_key = ?",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)",
-        |query: sqlx::query::Query<'static, sqlx::MySql, _>, keys: &Keys| {
-            keys.iter().fold(query, |query, key| query.bind(key.clone()))
-        }
-    );
-    on(database, raw).await
+        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)"
+    )
 }

@@ -1,7 +1,7 @@
 //! How a store that keeps bytes alone, without flags, holds a [`Stored`]: integers as decimal text, as Django has them,
 //! and everything else behind a few bytes that Django reads as `None`. The Redis and the database backend call it.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Stored, flags};
 
@@ -53,11 +53,31 @@ pub fn open(sealed: &Bytes) -> Option<Stored> {
     disclose(sealed)
 }
 
+/// The same of bytes that nobody else has: they need no count of those who share them.
+pub(crate) fn open_own(sealed: Bytes) -> Option<Stored> {
+    if is_decimal(&sealed) {
+        return Some(Stored { data: sealed, flags: flags::INTEGER });
+    }
+    disclose_own(sealed)
+}
+
 /// What [`enclose`] made these bytes of, without a copy.
-pub(crate) fn disclose(sealed: &Bytes) -> Option<Stored> {
+fn disclose(sealed: &Bytes) -> Option<Stored> {
+    let flags = flags_of(sealed)?;
+    Some(Stored { data: sealed.slice(OVERHEAD..), flags })
+}
+
+/// The same of bytes that nobody else has.
+pub(crate) fn disclose_own(mut sealed: Bytes) -> Option<Stored> {
+    let flags = flags_of(&sealed)?;
+    sealed.advance(OVERHEAD);
+    Some(Stored { data: sealed, flags })
+}
+
+fn flags_of(sealed: &[u8]) -> Option<u32> {
     let rest = sealed.strip_prefix(&PICKLED_NONE)?.strip_prefix(&[VERSION])?;
     let (flags, _) = rest.split_first_chunk::<4>()?;
-    Some(Stored { data: sealed.slice(OVERHEAD..), flags: u32::from_le_bytes(*flags) })
+    Some(u32::from_le_bytes(*flags))
 }
 
 /// Whether bytes are an integer as `incr` of any server takes it: digits, perhaps a minus, no needless zero.
@@ -129,12 +149,14 @@ mod tests {
             let stored = Stored { data: data.into(), flags };
             let sealed = seal(&stored);
             prop_assert!(sealed.len() <= OVERHEAD + stored.data.len());
-            prop_assert_eq!(open(&sealed), Some(stored));
+            prop_assert_eq!(open(&sealed), Some(stored.clone()));
+            prop_assert_eq!(open_own(sealed), Some(stored));
         }
 
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let bytes = Bytes::from(bytes);
+            prop_assert_eq!(open_own(bytes.clone()), open(&bytes));
             if let Some(stored) = open(&bytes) {
                 prop_assert_eq!(seal(&stored), bytes);
             }

@@ -307,7 +307,12 @@ impl Backend for Memcached {
     fn get_many<'a>(&'a self, keys: &'a [String]) -> Reply<'a, Vec<Option<Stored>>> {
         Reply::pending(async move {
             match self.client.get_many(keys).await {
-                Ok(values) => Ok(values.into_iter().map(|value| value.map(read)).collect()),
+                Ok(values) => {
+                    // Not collected in place: that would move them again, into less room.
+                    let mut found = Vec::with_capacity(values.len());
+                    found.extend(values.into_iter().map(|value| value.map(read)));
+                    Ok(found)
+                }
                 // One value that cannot be read must not take the others away.
                 Err(memcached::Error::Unreadable { .. }) => {
                     let mut values = Vec::with_capacity(keys.len());

@@ -3,6 +3,7 @@
 
 use bytes::{BufMut, Bytes};
 use http::HeaderName;
+use smallvec::SmallVec;
 
 use super::pieces::{Pieces, write_piece};
 use super::policy::is_fresh;
@@ -18,7 +19,7 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) generation: Option<u64>,
-    pub(super) lists: Vec<VaryList>,
+    pub(super) lists: SmallVec<[VaryList; 1]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Known {
             return None;
         }
         let generation = Some(u64::from_le_bytes(pieces.array()?));
-        let mut lists = Vec::new();
+        let mut lists = SmallVec::new();
         while !pieces.is_at_end() {
             // Each is another key to ask for, and more than these were never written.
             if lists.len() == MOST_LISTS {

@@ -12,7 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
-use super::dialect::{Sql, Vendor};
+use super::dialect::{FEW_KEYS, Sql, Vendor};
 use super::problem::{Trouble, is_undone, lost_its_connection};
 
 /// How often a statement is tried again that others undid.
@@ -379,6 +379,7 @@ perform!(perform_on_sqlite, sqlx::Sqlite, |query, arg| match arg {
 
 perform!(perform_on_postgres, sqlx::Postgres, |query, arg| match arg {
     Arg::Key(text) | Arg::Text(text) => query.bind(text.as_str()),
+    Arg::Keys(keys) if keys.len() <= FEW_KEYS => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
     Arg::Keys(keys) => query.bind(keys.as_slice()),
     Arg::Number(number) => query.bind(*number),
 });

@@ -136,9 +136,13 @@ impl Statements {
 
     fn written_get_many(&self, keys: usize) -> Sql {
         let is_one_of = self.is_one_of(keys);
-        self.sql(&format!(
-            "SELECT {{cache_key}}, {{value}} FROM {{table}} WHERE {is_one_of} AND {{expires}} > {{moment}}"
-        ))
+        // PostgreSQL plans a prepared statement once for all keys, and would rather go through all living rows of a small
+        // table than find a few by their keys. Such a condition is nothing it has an index for.
+        let is_alive = match self.vendor {
+            Vendor::Postgres => "({expires} > {moment}) IS TRUE",
+            Vendor::Sqlite | Vendor::MySql => "{expires} > {moment}",
+        };
+        self.sql(&format!("SELECT {{cache_key}}, {{value}} FROM {{table}} WHERE {is_one_of} AND {is_alive}"))
     }
 
     /// Args: key, value and expires of each row. No key comes twice.
@@ -160,11 +164,13 @@ impl Statements {
         self.sql(&format!("DELETE FROM {{table}} WHERE {is_one_of}"))
     }
 
-    /// Whether a row is that of one of several keys, which are one argument.
+    /// Whether a row is that of one of several keys. Many are one argument to PostgreSQL; few are one each, as it finds rows
+    /// by their keys where it sees that there are few.
     fn is_one_of(&self, keys: usize) -> String {
         let each = |one: &str| vec![one; keys].join(", ");
         match self.vendor {
             Vendor::Sqlite => format!("{{cache_key}} IN ({})", each("{arg}")),
+            Vendor::Postgres if keys <= FEW_KEYS => format!("{{cache_key}} IN ({})", each("{arg}")),
             Vendor::Postgres => "{cache_key} = ANY({arg})".to_owned(),
             Vendor::MySql => {
                 format!("{{cache_key}} IN ({}) AND {{exact_key}} IN ({})", each("{arg}"), each("CAST({arg} AS BINARY)"))
@@ -321,7 +327,9 @@ mod tests {
     fn one_statement_asks_for_many_keys() {
         let sql = |vendor| Statements::of(vendor, "t").get_many(2).to_string();
         assert!(sql(Vendor::Sqlite).contains("IN (?, ?)"));
-        assert!(sql(Vendor::Postgres).contains("= ANY($1)"));
+        assert!(sql(Vendor::Postgres).contains("IN ($1, $2)"));
+        let many = Statements::of(Vendor::Postgres, "t").get_many(FEW_KEYS + 1);
+        assert!(many.contains("= ANY($1)"), "{many}");
         assert!(sql(Vendor::MySql).contains("IN (?, ?) AND CAST("));
     }
 }

@@ -267,7 +267,7 @@ fn milliseconds(ttl: Duration) -> u64 {
 fn opened(answer: Value) -> Result<Option<Stored>, Value> {
     match answer {
         Value::Nil => Ok(None),
-        Value::BulkString(sealed) => Ok(envelope::open(&Bytes::from(sealed))),
+        Value::BulkString(sealed) => Ok(envelope::open_own(Bytes::from(sealed))),
         other => Err(other),
     }
 }
