@@ -272,10 +272,13 @@ async fn redis() -> Contestants {
 
 /// As many connections as larder's own pool has, and the statements of Django's cache.
 macro_rules! on_sql {
-    ($database:expr, $pool:ty, $url:expr, $connections:expr, $select:literal, $several:literal) => {{
+    ($database:expr, $pool:ty, $url:expr, $connections:expr, $select:literal, $several:literal, $analyze:literal) => {{
         let database = $database;
         let keys = keys_of_hits(database.clone()).await;
         let pool = <$pool>::new().max_connections($connections).connect($url).await.expect("it is up");
+        // As a database does by itself a minute later. Until then plans that were made while the table was empty go through
+        // all of it.
+        sqlx::query($analyze).execute(&pool).await.expect("there is a table");
         let (pool_of_one, page) = (pool.clone(), keys[0][2].clone());
         let raw_get = ask(move || {
             let (pool, page) = (pool_of_one.clone(), page.clone());
@@ -314,7 +317,8 @@ async fn sqlite() -> Contestants {
         &url,
         4,
         "SELECT value FROM my_cache_table WHERE cache_key = ?",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)"
+        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)",
+        "ANALYZE my_cache_table"
     )
 }
 
@@ -326,7 +330,8 @@ async fn postgres() -> Contestants {
         &url,
         10,
         "SELECT value FROM my_cache_table WHERE cache_key = $1",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN ($1, $2, $3)"
+        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN ($1, $2, $3)",
+        "ANALYZE my_cache_table"
     )
 }
 
@@ -338,6 +343,7 @@ async fn mariadb() -> Contestants {
         &url,
         10,
         "SELECT value FROM my_cache_table WHERE cache_key = ?",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)"
+        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)",
+        "ANALYZE TABLE my_cache_table"
     )
 }
