@@ -12,6 +12,25 @@
 //! 64 visitors of one page share reads: larder reads a page that many look for a few times at once, and no more. How it is
 //! where nobody shares stands in the last columns, where each call is for another one of 64 pages.
 //!
+//! Where the time of a hit goes, as instructions under callgrind, 64 tasks on memcached, each call for another page (the
+//! digest is made in software there, and by instructions of its own on a processor that has them, in some 150):
+//!
+//! | | instructions |
+//! |---|---:|
+//! | the raw client's fetch of the three keys | 17,900 |
+//! | the address, and the digest of the URL | 4,300 |
+//! | what else a visit takes down before it looks | 1,700 |
+//! | the three keys | 1,900 |
+//! | who else reads them now | 800 |
+//! | checksum and pieces of the frame, whether it is for this visitor, and the rest of the look-up | 4,100 |
+//! | the head made ready, mostly a map of four headers | 2,300 |
+//! | the response, and what is dropped | 2,600 |
+//! | a hit | 35,600 |
+//! | a hit that shares its reads | 22,000 |
+//!
+//! A hit makes 15 allocations beside the 17 of the fetch; before keys were written at once, rare ways boxed and reads shared it
+//! took 40,700 instructions. It makes no system call that the raw fetch does not make.
+//!
 //! `--rounds N` is how long to measure, `--only redis,sqlite` which stores. For a profiler: `--ask hit --times 20000
 //! --tasks 64` makes just these calls (`raw`, `keys`, `get`, `set`, `hit`, `keys-apart` and `hit-apart` are known) and ends.
 

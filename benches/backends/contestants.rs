@@ -275,7 +275,9 @@ macro_rules! on_sql {
     ($database:expr, $pool:ty, $url:expr, $connections:expr, $select:literal, $several:literal, $analyze:literal) => {{
         let database = $database;
         let keys = keys_of_hits(database.clone()).await;
-        let pool = <$pool>::new().max_connections($connections).connect($url).await.expect("it is up");
+        // Larder's pool does not ask a connection that was just used whether it is alive either.
+        let pool = <$pool>::new().max_connections($connections).test_before_acquire(false);
+        let pool = pool.connect($url).await.expect("it is up");
         // As a database does by itself a minute later. Until then plans that were made while the table was empty go through
         // all of it.
         sqlx::query($analyze).execute(&pool).await.expect("there is a table");
