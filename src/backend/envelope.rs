@@ -54,6 +54,7 @@ pub fn open(sealed: &Bytes) -> Option<Stored> {
 }
 
 /// The same of bytes that nobody else has: they need no count of those who share them.
+#[cfg(any(feature = "redis", test))]
 pub(crate) fn open_own(sealed: Bytes) -> Option<Stored> {
     if is_decimal(&sealed) {
         return Some(Stored { data: sealed, flags: flags::INTEGER });
@@ -68,6 +69,7 @@ fn disclose(sealed: &Bytes) -> Option<Stored> {
 }
 
 /// The same of bytes that nobody else has.
+#[cfg(any(feature = "redis", feature = "database", test))]
 pub(crate) fn disclose_own(mut sealed: Bytes) -> Option<Stored> {
     let flags = flags_of(&sealed)?;
     sealed.advance(OVERHEAD);

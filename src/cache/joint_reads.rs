@@ -6,11 +6,8 @@
 //! already: it may have missed a purge that this caller has seen complete (safety rule 20). So a page that everybody wants
 //! costs the store a few reads at a time, however many visitors it has, and everyone is answered as if he had asked alone.
 
-use std::future::{Future, poll_fn};
 use std::hash::BuildHasher;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
@@ -19,6 +16,7 @@ use tokio::time::Instant;
 use super::flights::Flights;
 use crate::backend::{Backend, Stored};
 use crate::error::Error;
+use crate::race::unless;
 
 /// How many reads of the same keys run side by side. With several, who gathers waits for a part of a round trip.
 const MOST_AT_ONCE: u32 = 4;
@@ -135,12 +133,7 @@ impl Gathering {
     /// Waits until the read may begin.
     async fn turn(&self, flights: &Flights) {
         let Some(alarm) = flights.alarm(Instant::now() + LONGEST_WAIT) else { return };
-        let (mut turn, mut alarm) = (pin!(self.may_begin.notified()), pin!(alarm));
-        poll_fn(|context| match turn.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => alarm.as_mut().poll(context),
-        })
-        .await;
+        unless(alarm, self.may_begin.notified()).await;
     }
 }
 
