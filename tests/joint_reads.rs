@@ -119,6 +119,9 @@ fn visit(site: &CacheService<Handler>, path: &str) -> JoinHandle<Answer> {
     tokio::spawn(async move { ask(&site, get(&url)).await })
 }
 
+/// How many reads of one page run side by side.
+const SIDE_BY_SIDE: usize = 2;
+
 fn visits(site: &CacheService<Handler>, path: &str, count: usize) -> Vec<JoinHandle<Answer>> {
     (0..count).map(|_| visit(site, path)).collect()
 }
@@ -145,10 +148,10 @@ async fn a_hundred_visitors_of_one_page_are_a_few_reads() {
     store.hold();
     let visitors = visits(&site, "/hot", 100);
     go_on().await;
-    assert_eq!(store.reads(), 4, "four side by side, and the others wait for the next");
+    assert_eq!(store.reads(), SIDE_BY_SIDE, "the others wait for the next");
     store.tell(1);
     go_on().await;
-    assert_eq!(store.reads(), 1, "it begins as soon as one of the four has ended");
+    assert_eq!(store.reads(), 1, "it begins as soon as one of those has ended");
     store.tell(ALL);
     for answer in answers(visitors).await {
         assert!(answer.is_hit());
@@ -168,7 +171,7 @@ async fn visitors_of_other_pages_wait_for_nobody() {
     let hot = visits(&site, "/hot", 10);
     let cold: Vec<_> = (0..50).map(|number| visit(&site, &format!("/{number}"))).collect();
     go_on().await;
-    assert_eq!(store.reads(), 4 + 50);
+    assert_eq!(store.reads(), SIDE_BY_SIDE + 50);
     store.tell(ALL);
     answers(hot).await;
     answers(cold).await;
@@ -181,9 +184,9 @@ async fn who_gathers_waits_a_moment_and_no_longer_for_a_slow_store() {
     store.hold();
     let visitors = visits(&site, "/hot", 50);
     go_on().await;
-    assert_eq!(store.reads(), 4);
+    assert_eq!(store.reads(), SIDE_BY_SIDE);
     tokio::time::sleep(Duration::from_millis(6)).await;
-    assert_eq!(store.reads(), 1, "not one of the four has ended");
+    assert_eq!(store.reads(), 1, "not one of those has ended");
     store.tell(ALL);
     assert!(answers(visitors).await.iter().all(Answer::is_hit));
 }
@@ -196,7 +199,7 @@ async fn rule_20_who_comes_after_a_purge_gets_nothing_that_was_read_before_it() 
     let before = visits(&site, "/hot", 20);
     go_on().await;
     tokio::time::sleep(Duration::from_millis(6)).await;
-    assert_eq!(store.reads(), 5, "all of them have been read for, and the page was there");
+    assert_eq!(store.reads(), SIDE_BY_SIDE + 1, "all of them have been read for, and the page was there");
 
     assert!(layer.pages().delete("http://example.com/hot").await.unwrap());
     let after = visits(&site, "/hot", 20);
@@ -214,7 +217,7 @@ async fn who_goes_away_takes_nobodys_answer_with_him() {
     let (_, site) = site(&store, &handler).await;
     for does_begin in [false, true] {
         store.hold();
-        let first = visits(&site, "/hot", 4);
+        let first = visits(&site, "/hot", SIDE_BY_SIDE);
         go_on().await;
         // The first of those who gather would make the read for all.
         let mut gathered = visits(&site, "/hot", 10);
@@ -244,9 +247,9 @@ async fn where_all_go_away_nothing_is_left() {
     }
     go_on().await;
     store.reads();
-    let next = visits(&site, "/hot", 4);
+    let next = visits(&site, "/hot", SIDE_BY_SIDE);
     go_on().await;
-    assert_eq!(store.reads(), 4, "nobody is under way any more");
+    assert_eq!(store.reads(), SIDE_BY_SIDE, "nobody is under way any more");
     store.tell(ALL);
     assert!(answers(next).await.iter().all(Answer::is_hit));
 }
@@ -263,5 +266,5 @@ async fn a_store_that_fails_is_a_miss_for_all_who_gathered() {
     for answer in answers(visitors).await {
         assert_eq!(answer.reason(), "backend");
     }
-    assert_eq!(store.reads(), 5, "nobody asks a second time");
+    assert_eq!(store.reads(), SIDE_BY_SIDE + 1, "nobody asks a second time");
 }
