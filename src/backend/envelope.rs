@@ -1,7 +1,7 @@
 //! How a store that keeps bytes alone, without flags, holds a [`Stored`]: integers as decimal text, as Django has them,
 //! and everything else behind a few bytes that Django reads as `None`. The Redis and the database backend call it.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Stored, flags};
 
@@ -72,7 +72,7 @@ fn disclose(sealed: &Bytes) -> Option<Stored> {
 #[cfg(any(feature = "redis", feature = "database", test))]
 pub(crate) fn disclose_own(mut sealed: Bytes) -> Option<Stored> {
     let flags = flags_of(&sealed)?;
-    sealed.advance(OVERHEAD);
+    bytes::Buf::advance(&mut sealed, OVERHEAD);
     Some(Stored { data: sealed, flags })
 }
 
