@@ -121,6 +121,17 @@ impl JointReads {
         UnderWay { reads: self, digest }
     }
 
+    /// Changes the reads of a digest, if there are any, and forgets them where nothing is left of them.
+    fn change(&self, digest: u64, change: impl FnOnce(&mut Reads)) {
+        let mut stripe = self.stripe(digest);
+        let Some(position) = stripe.iter().position(|reads| reads.digest == digest) else { return };
+        let reads = &mut stripe[position];
+        change(reads);
+        if reads.under_way == 0 && reads.next.is_none() {
+            stripe.swap_remove(position);
+        }
+    }
+
     fn stripe(&self, digest: u64) -> MutexGuard<'_, Vec<Reads>> {
         self.stripes[digest as usize % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,19 +157,15 @@ struct UnderWay<'a> {
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let mut stripe = self.reads.stripe(self.digest);
-        let Some(position) = stripe.iter().position(|reads| reads.digest == self.digest) else { return };
-        let reads = &mut stripe[position];
-        reads.under_way -= 1;
-        match &reads.next {
-            // All who gathered have gone away.
-            Some(next) if Arc::strong_count(next) == 1 => reads.next = None,
-            Some(next) if reads.under_way < MOST_AT_ONCE => next.may_begin.notify_one(),
-            _ => {}
-        }
-        if reads.under_way == 0 && reads.next.is_none() {
-            stripe.swap_remove(position);
-        }
+        self.reads.change(self.digest, |reads| {
+            reads.under_way -= 1;
+            match &reads.next {
+                // All who gathered have gone away.
+                Some(next) if Arc::strong_count(next) == 1 => reads.next = None,
+                Some(next) if reads.under_way < MOST_AT_ONCE => next.may_begin.notify_one(),
+                _ => {}
+            }
+        });
     }
 }
 
@@ -175,14 +182,10 @@ impl Drop for Seat<'_> {
         if self.is_answered {
             return;
         }
-        let mut stripe = self.reads.stripe(self.digest);
-        let Some(position) = stripe.iter().position(|reads| reads.digest == self.digest) else { return };
-        let reads = &mut stripe[position];
-        // This seat's, and the one in the table.
-        let is_last = Arc::strong_count(&self.gathering) == 2;
-        reads.next.take_if(|next| is_last && Arc::ptr_eq(next, &self.gathering));
-        if reads.under_way == 0 && reads.next.is_none() {
-            stripe.swap_remove(position);
-        }
+        self.reads.change(self.digest, |reads| {
+            // This seat's, and the one in the table.
+            let is_last = Arc::strong_count(&self.gathering) == 2;
+            reads.next.take_if(|next| is_last && Arc::ptr_eq(next, &self.gathering));
+        });
     }
 }
