@@ -28,8 +28,9 @@ impl Mounted {
     }
 
     fn remount(&self, options: &str) {
-        let status = Command::new("mount").args(["-o", &format!("remount,{options}")]).arg(&self.0).status().unwrap();
-        assert!(status.success(), "mount -o remount,{options}");
+        let status =
+            Command::new("mount").args(["-o", &format!("remount,bind,{options}")]).arg(&self.0).status().unwrap();
+        assert!(status.success(), "mount -o remount,bind,{options}");
     }
 }
 
