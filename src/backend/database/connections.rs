@@ -83,6 +83,8 @@ pub(super) type KeyAndValue = (Vec<u8>, Vec<u8>);
 enum Work {
     Write(Statement),
     Read(Statement),
+    /// One row, or none.
+    ReadOne(Statement),
     Count(Statement),
     /// Several statements without arguments, all or none where the database can undo them.
     Script(Vec<String>),
@@ -171,6 +173,15 @@ impl Connections {
         match self.run(Work::Read(statement), self.limits.statement).await? {
             Outcome::Rows(rows) => Ok(rows),
             Outcome::Changed(_) | Outcome::Number(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The row that a statement finds, of which there are no more. SQLite answers from a thread of its own, and nobody waits
+    /// for it to say that there are no more.
+    pub(super) async fn read_one(&self, statement: Statement) -> Result<Option<KeyAndValue>, Trouble> {
+        match self.run(Work::ReadOne(statement), self.limits.statement).await? {
+            Outcome::Rows(rows) => Ok(rows.into_iter().next()),
+            Outcome::Changed(_) | Outcome::Number(_) => Ok(None),
         }
     }
 
@@ -291,7 +302,9 @@ fn pool_options<DB: sqlx::Database>(size: u32, wait: Duration) -> PoolOptions<DB
 impl Work {
     fn is_repeatable(&self) -> bool {
         match self {
-            Work::Write(statement) | Work::Read(statement) | Work::Count(statement) => statement.is_repeatable,
+            Work::Write(statement) | Work::Read(statement) | Work::ReadOne(statement) | Work::Count(statement) => {
+                statement.is_repeatable
+            }
             Work::Script(_) => false,
         }
     }
@@ -337,6 +350,9 @@ macro_rules! perform {
                 }
                 $query
             };
+            // Unchecked: a table of Django's may have text of another width or collation. Bytes are bytes.
+            let row =
+                |row: &<$database as sqlx::Database>::Row| Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?));
             match work {
                 Work::Write(statement) => {
                     let done = query(statement).execute(connection).await?;
@@ -344,11 +360,11 @@ macro_rules! perform {
                 }
                 Work::Read(statement) => {
                     let rows = query(statement).fetch_all(connection).await?;
-                    // Unchecked: a table of Django's may have text of another width or collation. Bytes are bytes.
-                    let row = |row: &<$database as sqlx::Database>::Row| {
-                        Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?))
-                    };
                     Ok(Outcome::Rows(rows.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
+                }
+                Work::ReadOne(statement) => {
+                    let found = query(statement).fetch_optional(connection).await?;
+                    Ok(Outcome::Rows(found.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
                 }
                 Work::Count(statement) => {
                     let row = query(statement).fetch_one(connection).await?;

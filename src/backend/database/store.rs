@@ -211,6 +211,11 @@ impl Database {
         self.0.connections.read(statement).await.map_err(|trouble| told(&self.0, trouble))
     }
 
+    async fn read_one(&self, statement: Statement) -> Result<Option<KeyAndValue>, Error> {
+        self.prepare().await?;
+        self.0.connections.read_one(statement).await.map_err(|trouble| told(&self.0, trouble))
+    }
+
     /// A statement on several keys: only PostgreSQL, which takes them as one argument, has one text for any number of them.
     fn on_many(&self, statement: Statement, keys: usize) -> Statement {
         let is_seldom = self.0.statements.vendor != Vendor::Postgres && keys > FEW_KEYS;
@@ -237,9 +242,9 @@ impl Database {
 
     /// The text of the live row under a key, and what it means. One statement.
     async fn content(&self, key: &str) -> Result<Option<(String, Content)>, Error> {
-        let rows = self.read(Statement::new(&self.0.statements.get, [key_arg(key), self.now()])).await?;
+        let found = self.read_one(Statement::new(&self.0.statements.get, [key_arg(key), self.now()])).await?;
         let row_key = RowKey::of(key);
-        let row = rows.into_iter().find(|(its_key, _)| its_key == row_key.text().as_bytes());
+        let row = found.filter(|(its_key, _)| its_key == row_key.text().as_bytes());
         Ok(row.map(|(_, text)| {
             let content = decode(key, &row_key, &text);
             // What is no UTF-8 is no base64 either, and stays foreign.
