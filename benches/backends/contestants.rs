@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -270,7 +272,8 @@ async fn redis() -> Contestants {
     on(build(), raw_get, raw_keys).await
 }
 
-/// As many connections as larder's own pool has, and the statements of Django's cache.
+/// As many connections as larder's own pool has. The statements bring what a program needs of a cache's table: values that
+/// are not dead, out of their base64.
 macro_rules! on_sql {
     ($database:expr, $pool:ty, $url:expr, $connections:expr, $select:literal, $several:literal, $analyze:literal) => {{
         let database = $database;
@@ -286,7 +289,7 @@ macro_rules! on_sql {
             let (pool, page) = (pool_of_one.clone(), page.clone());
             async move {
                 let row = sqlx::query($select).bind(page).fetch_one(&pool).await.expect("it is there");
-                assert!(row.get::<String, _>(0).len() > PAGE);
+                assert!(BASE64.decode(row.get::<String, _>(0)).expect("as Django has it").len() > PAGE);
             }
         });
         let raw_keys = one_and_each(move |page| {
@@ -295,8 +298,9 @@ macro_rules! on_sql {
                 let [list, stamp, page] = &keys[page][..] else { panic!("a hit asks for three keys") };
                 let query = sqlx::query($several).bind(list.as_str()).bind(stamp.as_str()).bind(page.as_str());
                 let rows = query.fetch_all(&pool).await.expect("it is up");
+                let decoded = |text: String| BASE64.decode(text).expect("as Django has it");
                 let values: Vec<_> =
-                    rows.iter().map(|row| (row.get::<String, _>(0), row.get::<String, _>(1))).collect();
+                    rows.iter().map(|row| (row.get::<String, _>(0), decoded(row.get(1)))).collect();
                 assert_eq!(values.len(), 3);
             }
         });
@@ -318,8 +322,8 @@ async fn sqlite() -> Contestants {
         sqlx::sqlite::SqlitePoolOptions,
         &url,
         4,
-        "SELECT value FROM my_cache_table WHERE cache_key = ?",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)",
+        "SELECT value FROM my_cache_table WHERE cache_key = ? AND expires > CURRENT_TIMESTAMP",
+        "SELECT cache_key, value FROM my_cache_table WHERE cache_key IN (?, ?, ?) AND expires > CURRENT_TIMESTAMP",
         "ANALYZE my_cache_table"
     )
 }
@@ -331,8 +335,8 @@ async fn postgres() -> Contestants {
         sqlx::postgres::PgPoolOptions,
         &url,
         10,
-        "SELECT value FROM my_cache_table WHERE cache_key = $1",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN ($1, $2, $3)",
+        "SELECT value FROM my_cache_table WHERE cache_key = $1 AND expires > CURRENT_TIMESTAMP",
+        "SELECT cache_key, value FROM my_cache_table WHERE cache_key IN ($1, $2, $3) AND expires > CURRENT_TIMESTAMP",
         "ANALYZE my_cache_table"
     )
 }
@@ -344,8 +348,8 @@ async fn mariadb() -> Contestants {
         sqlx::mysql::MySqlPoolOptions,
         &url,
         10,
-        "SELECT value FROM my_cache_table WHERE cache_key = ?",
-        "SELECT cache_key, value, expires FROM my_cache_table WHERE cache_key IN (?, ?, ?)",
+        "SELECT value FROM my_cache_table WHERE cache_key = ? AND expires > CURRENT_TIMESTAMP",
+        "SELECT cache_key, value FROM my_cache_table WHERE cache_key IN (?, ?, ?) AND expires > CURRENT_TIMESTAMP",
         "ANALYZE TABLE my_cache_table"
     )
 }
