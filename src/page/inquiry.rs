@@ -46,8 +46,8 @@ impl<'a> Inquiry<'a> {
         let likely = site.likely.values();
         let room = 2 + 2 * usize::from(expects_miss) + methods(visit).len() * likely.len();
         let mut keys = Vec::with_capacity(room);
-        keys.push(site.cache().written_key(text.longest(), |out| text.write_header(out))?);
-        keys.push(site.cache().written_key(text.longest(), |out| text.write_stamp(out))?);
+        keys.push(site.cache().written_key(text.header().len(), |out| out.push_str(text.header()))?);
+        keys.push(site.cache().written_key(text.stamp().len(), |out| out.push_str(text.stamp()))?);
         let needed = keys.len();
         if expects_miss {
             keys.extend(Counters::of(site.cache(), text)?.0);

@@ -28,29 +28,29 @@ pub struct PageKeys {
     pub head: String,
 }
 
-/// The textual keys of one address. The URL is digested once, however many keys are made.
+/// The textual keys of one address. The URL is digested once, however many keys are made, and what can be written
+/// beforehand is.
 #[derive(Clone, Debug)]
 pub(crate) struct TextKeys {
     scheme: KeyScheme,
-    prefix: String,
-    /// The digest of the URL. As text: every key has it.
+    header: String,
+    stamp: String,
+    /// What the key of a page has before its method.
+    before_method: String,
+    /// The digest of the URL, as text.
     url: String,
     suffix: String,
 }
 
 impl TextKeys {
     /// The key of what is known about the URL.
-    pub(crate) fn header(&self) -> String {
-        let mut key = String::with_capacity(self.longest());
-        self.write_header(&mut key);
-        key
+    pub(crate) fn header(&self) -> &str {
+        &self.header
     }
 
     /// The key of the stamp that the pages of the URL bear.
-    pub(crate) fn stamp(&self) -> String {
-        let mut key = String::with_capacity(self.longest());
-        self.write_stamp(&mut key);
-        key
+    pub(crate) fn stamp(&self) -> &str {
+        &self.stamp
     }
 
     /// The digest of the URL, in hexadecimal digits.
@@ -65,22 +65,6 @@ impl TextKeys {
         key
     }
 
-    /// Puts the key of what is known about the URL behind what `out` has.
-    pub(crate) fn write_header(&self, out: &mut String) {
-        let TextKeys { prefix, url, suffix, .. } = self;
-        for part in ["views.decorators.cache.cache_header.", prefix, ".", url, suffix] {
-            out.push_str(part);
-        }
-    }
-
-    /// Puts the key of the stamp behind what `out` has.
-    pub(crate) fn write_stamp(&self, out: &mut String) {
-        let TextKeys { prefix, url, suffix, .. } = self;
-        for part in ["larder.page.", prefix, ".", url, suffix] {
-            out.push_str(part);
-        }
-    }
-
     /// The digest of the values that a request has for these headers, as all pages of one `Vary` have it in their keys.
     pub(crate) fn headers_digest(&self, names: &[String], request_headers: &HeaderMap) -> HexDigest {
         self.scheme.headers_digest(names, request_headers)
@@ -88,10 +72,8 @@ impl TextKeys {
 
     /// Puts the key of one page behind what `out` has.
     pub(crate) fn write_page(&self, out: &mut String, method: &Method, headers: &HexDigest) {
-        let TextKeys { prefix, url, suffix, .. } = self;
-        out.push_str("views.decorators.cache.cache_page.");
-        out.push_str(prefix);
-        out.push('.');
+        let TextKeys { before_method, url, suffix, .. } = self;
+        out.push_str(before_method);
         match *method {
             Method::GET => out.push_str("GET"),
             Method::HEAD => out.push_str("HEAD"),
@@ -104,21 +86,21 @@ impl TextKeys {
 
     /// Bytes that no key of a GET or HEAD is longer than.
     pub(crate) fn longest(&self) -> usize {
-        "views.decorators.cache.cache_header...HEAD..".len()
-            + self.prefix.len()
-            + 2 * HexDigest::LONGEST
-            + self.suffix.len()
+        self.before_method.len() + "HEAD..".len() + 2 * HexDigest::LONGEST + self.suffix.len()
     }
 }
 
 impl KeyScheme {
     /// What all textual keys of an address share, computed once.
     pub(crate) fn text_keys(self, address: &Address<'_>) -> TextKeys {
+        let (prefix, url, suffix) = (address.prefix, &*self.url_digest(address), self.suffix(address));
         TextKeys {
             scheme: self,
-            prefix: address.prefix.to_owned(),
-            url: String::from(&*self.url_digest(address)),
-            suffix: self.suffix(address),
+            header: ["views.decorators.cache.cache_header.", prefix, ".", url, &suffix].concat(),
+            stamp: ["larder.page.", prefix, ".", url, &suffix].concat(),
+            before_method: ["views.decorators.cache.cache_page.", prefix, "."].concat(),
+            url: url.to_owned(),
+            suffix,
         }
     }
 

@@ -168,7 +168,7 @@ impl Pages {
         let page_key = |method: &Method| keys.page(method, &header_names, request.headers());
         Ok(PageKeys {
             url: scheme.url(&address),
-            header: keys.header(),
+            header: keys.header().to_owned(),
             page: page_key(request.method()),
             get: page_key(&Method::GET),
             head: page_key(&Method::HEAD),

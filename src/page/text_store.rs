@@ -185,7 +185,7 @@ async fn are_current(site: &Site, frames: &[Frame]) -> Result<SmallVec<[bool; 2]
 /// Deletes what is stored for an address; says whether anything was there. What is on its way there does not come to it.
 pub(crate) async fn delete(site: &Site, address: &Address<'_>) -> Result<bool, Error> {
     let (cache, keys) = (site.cache(), site.settings.scheme.text_keys(address));
-    let (header_key, stamp_key) = (cache.final_key(&keys.header())?, cache.final_key(&keys.stamp())?);
+    let (header_key, stamp_key) = (cache.final_key(keys.header())?, cache.final_key(keys.stamp())?);
     // In this order: what is begun in between is kept or not, what was begun before is not.
     count_up(cache, &cache.deletions_key(keys.url_digest())?).await?;
     cache.backend().delete(&stamp_key).await?;
@@ -216,7 +216,7 @@ async fn try_store(
     let now = page.stored_at;
     let names = site.settings.scheme.header_names(vary.as_deref(), visit.has_language);
     let method = if visit.is_head { Method::HEAD } else { Method::GET };
-    let header_key = site.cache().final_key(&keys.header())?;
+    let header_key = site.cache().final_key(keys.header())?;
     let page_key = site.cache().final_key(&keys.page(&method, &names, &visit.headers))?;
     // The body came slowly: meanwhile another visitor may have brought a newer page.
     if site.cache().clock().now() > now {
@@ -228,7 +228,7 @@ async fn try_store(
     }
     // Asked anew: while the handler ran, the page may have been deleted, and an old generation must not come back with this
     // one; or others stored beside it, whose lists must not be lost.
-    let stamp_key = cache.final_key(&keys.stamp())?;
+    let stamp_key = cache.final_key(keys.stamp())?;
     let mut asked = vec![header_key, stamp_key];
     asked.extend(cache.tag_keys(&tags)?);
     let found = backend.get_many(&asked).await?;
