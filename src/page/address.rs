@@ -112,6 +112,11 @@ impl std::ops::Deref for AddressBytes {
 }
 
 impl AddressBytes {
+    /// Whether it lies on the heap.
+    pub(crate) fn is_long(&self) -> bool {
+        !self.long.is_empty()
+    }
+
     /// Puts a part behind its length, where there is room for it.
     #[inline(always)]
     fn put(&mut self, part: &[u8]) {

@@ -171,6 +171,11 @@ impl Frame {
         out.into()
     }
 
+    /// The checksum that a frame bears, right or wrong; `None` for bytes that are too short for one.
+    pub(crate) fn checksum(bytes: &[u8]) -> Option<u32> {
+        bytes.get(MAGIC.len() + 1..CHECKED_FROM)?.try_into().ok().map(u32::from_le_bytes)
+    }
+
     /// Reads a frame. Whatever is not exactly one, of this version, is `None`: a miss (safety rule 21).
     pub(crate) fn read(bytes: &Bytes) -> Option<Self> {
         let mut pieces = Pieces::of(bytes);

@@ -122,6 +122,7 @@ mod pieces;
 mod policy;
 mod pump;
 mod reason;
+mod recall;
 mod service;
 mod settle;
 mod shelf;

@@ -214,7 +214,7 @@ impl Pages {
         };
         let Some(objects) = self.site.cache().backend().objects() else {
             let mut visit = Visit::new(&request, &address, key);
-            visit.text = Some(self.site.settings.scheme.text_keys(&address));
+            visit.text = Some(Arc::new(self.site.settings.scheme.text_keys(&address)));
             visit.seen = None;
             return Ok(match text_store::try_seek(&self.site, Box::new(visit), false).await? {
                 Sought::Found(found, _) => Some(StoredPage::of(&found.page, &found.ready)),

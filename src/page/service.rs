@@ -16,6 +16,7 @@ use super::facts::RequestFacts;
 use super::future::{After, ResponseFuture};
 use super::look::{Asked, find};
 use super::reason::{Forward, Outcome};
+use super::recall::text_keys;
 use super::site::Site;
 use super::variant::Seen;
 use super::visit::Visit;
@@ -130,8 +131,9 @@ where
         let key = self.shared.key(&address);
 
         let Some(objects) = site.cache().backend().objects() else {
+            let text = text_keys(site.settings.scheme, &address, &key);
             let mut visit = Visit::new(&request, &address, key);
-            visit.text = Some(site.settings.scheme.text_keys(&address));
+            visit.text = Some(text);
             return ResponseFuture::seek(Box::new(visit), request, &self.shared, is_nested);
         };
 

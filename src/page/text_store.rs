@@ -1,6 +1,7 @@
 //! Pages in a byte store under textual keys: what is known of each URL, and a frame for each page.
 //! The service seeks here when the backend keeps no objects; the response future stores here.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::inquiry::Inquiry;
 use super::key::vary_text;
 use super::known::Known;
 use super::reason::{Forward, Reason};
+use super::recall::ReadFrame;
 use super::shelf::Ready;
 use super::site::Site;
 use super::staleness::Worth;
@@ -58,7 +60,7 @@ pub(crate) async fn seek(site: Arc<Site>, visit: Box<Visit>) -> Result<Sought, R
 pub(crate) async fn try_seek(site: &Site, mut visit: Box<Visit>, is_to_be_made: bool) -> Result<Sought, Error> {
     let found = find(site, &mut visit, is_to_be_made).await?;
     let ready =
-        |(page, now): (Page, Timestamp)| Ready::for_once(&page).map(|ready| visit.found((page, Arc::new(ready)), now));
+        |(read, now): (Arc<ReadFrame>, Timestamp)| Some(visit.found((read.frame.page.clone(), read.ready()?), now));
     Ok(match found {
         Ok(page) => match ready(page) {
             Some(found) => Sought::Found(found, visit),
@@ -76,7 +78,7 @@ pub(crate) async fn try_seek(site: &Site, mut visit: Box<Visit>, is_to_be_made: 
 struct Missed {
     why: Forward,
     /// The newest stale one that is still of use.
-    stale: Option<(Page, Timestamp)>,
+    stale: Option<(Arc<ReadFrame>, Timestamp)>,
 }
 
 impl From<Forward> for Missed {
@@ -85,14 +87,17 @@ impl From<Forward> for Missed {
     }
 }
 
-async fn find(site: &Site, visit: &mut Visit, is_to_be_made: bool) -> Result<Result<(Page, Timestamp), Missed>, Error> {
+/// The page for a visit, and when it was picked.
+type Picked = Result<(Arc<ReadFrame>, Timestamp), Missed>;
+
+async fn find(site: &Site, visit: &mut Visit, is_to_be_made: bool) -> Result<Picked, Error> {
     let Some(text) = &visit.text else { return Ok(Err(Forward::UriMiss.into())) };
     let mut inquiry = Inquiry::new(site, visit, text, is_to_be_made && site.expectation.is_miss())?;
     inquiry.ask().await?;
     visit.begun.stamp = inquiry.stamp();
     let known = inquiry.known();
     let found = pick(site, visit, known.as_ref(), &mut inquiry).await?;
-    visit.is_due = is_to_be_made && found.as_ref().is_ok_and(|(page, now)| site.is_due_early(page, *now));
+    visit.is_due = is_to_be_made && found.as_ref().is_ok_and(|(read, now)| site.is_due_early(&read.frame.page, *now));
     let is_missing = found.is_err() || visit.is_due;
     if is_missing {
         visit.varies_on = known.as_ref().map(Known::names).unwrap_or_default();
@@ -112,12 +117,7 @@ async fn find(site: &Site, visit: &mut Visit, is_to_be_made: bool) -> Result<Res
 }
 
 /// The page for a visit among what was found, and what has to be asked for besides.
-async fn pick(
-    site: &Site,
-    visit: &Visit,
-    known: Option<&Known>,
-    inquiry: &mut Inquiry<'_>,
-) -> Result<Result<(Page, Timestamp), Missed>, Error> {
+async fn pick(site: &Site, visit: &Visit, known: Option<&Known>, inquiry: &mut Inquiry<'_>) -> Result<Picked, Error> {
     let now = site.cache().clock().now();
     let (Some(known), Some(stamp)) = (known, visit.begun.stamp) else { return Ok(Err(Forward::UriMiss.into())) };
     let mut living = known.living(now).peekable();
@@ -132,19 +132,14 @@ async fn pick(
             && *frame.address == visit.key[..]
             && variant::is_for(frame.page.variant(), visit.seen.as_ref(), &visit.headers)
     };
-    let mut frames: SmallVec<[Frame; 1]> = SmallVec::new();
-    for stored in stored.iter().filter(|stored| stored.flags == flags::PAGE) {
-        if let Some(frame) = Frame::read(&stored.data)
-            && is_for_visit(&frame)
-        {
-            frames.push(frame);
-        }
-    }
+    let stored = stored.iter().filter(|stored| stored.flags == flags::PAGE);
+    let mut frames: SmallVec<[Arc<ReadFrame>; 2]> =
+        stored.filter_map(|stored| ReadFrame::of(&stored.data)).filter(|read| is_for_visit(&read.frame)).collect();
     if frames.len() > 1 {
         // The newest first, as on a shelf; a HEAD is answered from a GET page before its own.
-        frames.sort_by_key(|frame| (frame.page.is_head, std::cmp::Reverse(frame.page.stored_at)));
+        frames.sort_by_key(|read| (read.frame.page.is_head, Reverse(read.frame.page.stored_at)));
     }
-    if frames.iter().any(|frame| !frame.tags.is_empty()) {
+    if frames.iter().any(|read| !read.frame.tags.is_empty()) {
         // A box of its own: most pages have no tags, and their look-ups need no room for it.
         let is_current = Box::pin(are_current(site, &frames)).await?;
         let mut is_current = is_current.into_iter();
@@ -155,13 +150,14 @@ async fn pick(
     }
     let is_there = !frames.is_empty();
     let mut stale = None;
-    for page in frames.into_iter().map(|frame| frame.page) {
+    for read in frames {
+        let page = &read.frame.page;
         if (!visit.is_head && page.is_head) || (!page.is_public && visit.has_authorization) {
             continue;
         }
         match page.worth(now) {
-            Worth::Fresh => return Ok(Ok((page, now))),
-            Worth::WhileRevalidate | Worth::IfError => stale = stale.or(Some((page, now))),
+            Worth::Fresh => return Ok(Ok((read, now))),
+            Worth::WhileRevalidate | Worth::IfError => stale = stale.or(Some((read, now))),
             Worth::Dead => {}
         }
     }
@@ -169,9 +165,9 @@ async fn pick(
 }
 
 /// Which pages have all the stamps of their tags in their places: one more round trip.
-async fn are_current(site: &Site, frames: &[Frame]) -> Result<SmallVec<[bool; 2]>, Error> {
+async fn are_current(site: &Site, frames: &[Arc<ReadFrame>]) -> Result<SmallVec<[bool; 2]>, Error> {
     let mut names: Vec<TagName> = Vec::new();
-    for (name, _) in frames.iter().flat_map(|frame| &frame.tags) {
+    for (name, _) in frames.iter().flat_map(|read| &read.frame.tags) {
         if !names.contains(name) {
             names.push(*name);
         }
@@ -179,7 +175,8 @@ async fn are_current(site: &Site, frames: &[Frame]) -> Result<SmallVec<[bool; 2]
     let there = site.cache().tag_stamps(&names).await?;
     let there: HashMap<TagName, Stamp> =
         names.into_iter().zip(there).filter_map(|(name, stamp)| Some((name, stamp?))).collect();
-    Ok(frames.iter().map(|frame| frame.tags.iter().all(|(name, stamp)| there.get(name) == Some(stamp))).collect())
+    let is_current = |read: &Arc<ReadFrame>| read.frame.tags.iter().all(|(name, stamp)| there.get(name) == Some(stamp));
+    Ok(frames.iter().map(is_current).collect())
 }
 
 /// Deletes what is stored for an address; says whether anything was there. What is on its way there does not come to it.

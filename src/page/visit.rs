@@ -32,7 +32,7 @@ pub(crate) struct Visit {
     /// The bytes of its address.
     pub(crate) key: AddressBytes,
     /// Its textual keys, for stores that need them.
-    pub(crate) text: Option<TextKeys>,
+    pub(crate) text: Option<Arc<TextKeys>>,
     /// What was known of purges before the handler ran.
     pub(crate) begun: Begun,
     /// What pages of its URL are known to vary on.
