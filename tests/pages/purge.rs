@@ -34,6 +34,34 @@ async fn after_it_the_next_request_runs_the_handler() {
     }
 }
 
+/// A process may know by heart what it is answered again and again. It goes by what the store answers all the same: by the
+/// newer page, its age and its variants.
+#[tokio::test]
+async fn a_page_that_was_answered_often_is_answered_as_the_store_has_it() {
+    for world in worlds() {
+        let handler = Handler::saying(&[("vary", "x-a"), ("cache-control", "max-age=60")]);
+        let layer = world.site();
+        let (site, elsewhere) = (layer.layer(handler.clone()), layer.layer(handler.clone()));
+        let variant = |value: &str| get_with(HOME, &[("x-a", value)]);
+        for (turn, answer) in [(1, "answer 1"), (2, "answer 3"), (3, "answer 5")] {
+            for value in ["1", "2"] {
+                assert!(!ask(&site, variant(value)).await.is_hit(), "{} {turn}", world.name);
+            }
+            for _ in 0..5 {
+                let hit = ask(&site, variant("1")).await;
+                assert!(hit.is_hit(), "{} {turn}: {hit:?}", world.name);
+                assert_eq!(hit.text(), answer, "{} {turn}", world.name);
+                assert_ne!(ask(&site, variant("2")).await.text(), answer, "{} {turn}", world.name);
+            }
+            world.wait(7);
+            let hit = ask(&site, variant("1")).await;
+            assert!((7..20).contains(&hit.header("age").parse::<u64>().unwrap()), "{} {turn}: {hit:?}", world.name);
+            assert_eq!(ask(&elsewhere, variant("1")).await.text(), answer);
+            assert!(layer.pages().delete(HOME).await.unwrap());
+        }
+    }
+}
+
 #[tokio::test]
 async fn all_variants_and_methods_go_and_none_comes_back() {
     for scheme in [KeyScheme::Sha256, KeyScheme::Django52, KeyScheme::Django61] {
