@@ -1,6 +1,7 @@
 //! Requests per second over HTTP: everybody behind axum's server on a loopback socket, asked by `wrk` over 64 keep-alive
 //! connections. `main.rs` runs it. The server has one core and one thread, `wrk` another core; the kernel and hyper take
-//! most of the time.
+//! most of the time. `wrk` is busy to nine tenths with the fastest, and has more to read where a head is longer: so beside
+//! the rate stands what a request takes of the server's processor.
 
 use std::convert::Infallible;
 use std::fmt::Debug;
@@ -36,12 +37,14 @@ pub fn compare(rounds: usize) {
         each(&origin, Who::Around, &mut servers);
         let addresses = servers.addresses;
         let mut rates = vec![Vec::new(); addresses.len()];
+        let mut costs = vec![Vec::new(); addresses.len()];
         // The first round warms up.
         for round in 0..=rounds {
-            for ((name, address), rates) in addresses.iter().zip(&mut rates) {
-                let rate = load(name, *address, if round == 0 { 1 } else { SECONDS });
+            for ((name, address), (rates, costs)) in addresses.iter().zip(rates.iter_mut().zip(&mut costs)) {
+                let Load { rate, cost } = load(name, *address, if round == 0 { 1 } else { SECONDS });
                 if round > 0 {
                     rates.push(rate);
+                    costs.push(cost);
                 }
             }
         }
@@ -49,9 +52,10 @@ pub fn compare(rounds: usize) {
         println!(
             "\nHTTP over loopback, body {kib} KiB, wrk, {CONNECTIONS} connections, {rounds} rounds of {SECONDS} s"
         );
-        println!("{:<34}{:>14}{:>8}", "", "requests/s", "x axum");
-        for ((name, _), mine) in addresses.iter().zip(&rates) {
-            println!("{name:<34}{:>14.0}{:>8.2}", median(mine), median_ratio(mine, &rates[0]));
+        println!("{:<34}{:>14}{:>8}{:>14}{:>8}", "", "requests/s", "x axum", "server, us", "x axum");
+        for ((name, _), (mine, cost)) in addresses.iter().zip(rates.iter().zip(&costs)) {
+            let ratios = [median_ratio(mine, &rates[0]), median_ratio(cost, &costs[0])];
+            println!("{name:<34}{:>14.0}{:>8.2}{:>14.2}{:>8.2}", median(mine), ratios[0], median(cost), ratios[1]);
         }
     }
 }
@@ -77,8 +81,16 @@ impl Meet for Servers<'_> {
     }
 }
 
-/// Requests per second, as wrk says.
-fn load(name: &str, address: SocketAddr, seconds: usize) -> f64 {
+/// What a server was loaded with.
+struct Load {
+    /// Requests per second, as wrk says.
+    rate: f64,
+    /// Microseconds of the server's processor that a request took, the kernel's work for it included.
+    cost: f64,
+}
+
+fn load(name: &str, address: SocketAddr, seconds: usize) -> Load {
+    let before = processor_time();
     let (connections, duration) = (CONNECTIONS.to_string(), format!("{seconds}s"));
     let url = format!("http://{address}{PATH}");
     let arguments = ["-t", "1", "-c", &connections, "-d", &duration, "-H", "accept-encoding: gzip, deflate, br", &url];
@@ -90,7 +102,19 @@ fn load(name: &str, address: SocketAddr, seconds: usize) -> f64 {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(!said.contains("Non-2xx") && !said.contains("Socket errors"), "{name}: {said}");
     let rate = said.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok());
-    rate.unwrap_or_else(|| panic!("{name}: wrk says {said}{}", String::from_utf8_lossy(&output.stderr)))
+    let count = said.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse::<f64>().ok());
+    let (Some(rate), Some(count)) = (rate, count) else {
+        panic!("{name}: wrk says {said}{}", String::from_utf8_lossy(&output.stderr))
+    };
+    Load { rate, cost: (processor_time() - before) * 1e6 / count }
+}
+
+/// Seconds that this process, which is the server, has had of a processor. Linux counts them in hundredths.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux tells what a process took");
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: f64 = behind_name.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+    ticks / 100.0
 }
 
 /// Leaves the second core to wrk.
