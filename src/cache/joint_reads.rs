@@ -1,10 +1,10 @@
 //! Reads of the same keys at one time, made as one where there are many: each caller gets what was read after it had asked.
 //! The page floor looks for pages through it.
 //!
-//! A few reads of the same keys run side by side, each for the one who asked. Who comes while so many are under way gathers
-//! with others for the next one, which begins when one of those ends, or a moment later. Nobody joins a read that has begun
+//! A read is for the one who asked. Who wants the same keys while it is under way gathers with others for the next one, which
+//! begins when it ends, or a moment later. Nobody joins a read that has begun
 //! already: it may have missed a purge that this caller has seen complete (safety rule 20). So a page that everybody wants
-//! costs the store a few reads at a time, however many visitors it has, and everyone is answered as if he had asked alone.
+//! costs the store one read after the other, however many visitors it has, and everyone is answered as if he had asked alone.
 
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,9 +18,9 @@ use crate::backend::{Backend, Stored};
 use crate::error::Error;
 use crate::race::unless;
 
-/// How many reads of the same keys run side by side. With two, who gathers waits for half a round trip or less; with four a
-/// hot page on memcached was answered a tenth less often (`benches/backends`).
-const MOST_AT_ONCE: u32 = 2;
+/// How many reads of the same keys run side by side before others gather. Who gathers waits for one round trip at most; with
+/// two reads at once it was half of one, and a hot page on memcached was answered a tenth less often (`benches/backends`).
+const MOST_AT_ONCE: u32 = 1;
 
 /// How long the next read waits for one of them to end. A store that takes longer is slow, and nobody is to wait for it twice.
 const LONGEST_WAIT: Duration = Duration::from_millis(5);
