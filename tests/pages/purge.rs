@@ -39,7 +39,7 @@ async fn after_it_the_next_request_runs_the_handler() {
 #[tokio::test]
 async fn a_page_that_was_answered_often_is_answered_as_the_store_has_it() {
     for world in worlds() {
-        let handler = Handler::saying(&[("vary", "x-a"), ("cache-control", "max-age=60")]);
+        let handler = Handler::saying(&[("vary", "x-a"), ("cache-control", "max-age=60"), ("etag", "\"one\"")]);
         let layer = world.site();
         let (site, elsewhere) = (layer.layer(handler.clone()), layer.layer(handler.clone()));
         let variant = |value: &str| get_with(HOME, &[("x-a", value)]);
@@ -53,6 +53,12 @@ async fn a_page_that_was_answered_often_is_answered_as_the_store_has_it() {
                 assert_eq!(hit.text(), answer, "{} {turn}", world.name);
                 assert_ne!(ask(&site, variant("2")).await.text(), answer, "{} {turn}", world.name);
             }
+            let head = ask(&site, request(Method::HEAD, HOME, &[("x-a", "1")])).await;
+            assert!(head.is_hit() && head.body.is_empty(), "{} {turn}: {head:?}", world.name);
+            assert_eq!(head.header("content-length"), answer.len().to_string(), "{} {turn}", world.name);
+            let known = ask(&site, get_with(HOME, &[("x-a", "1"), ("if-none-match", "\"one\"")])).await;
+            assert_eq!((known.status.as_u16(), known.text()), (304, ""), "{} {turn}", world.name);
+            assert!(known.lines("content-length").is_empty(), "{} {turn}: {known:?}", world.name);
             world.wait(7);
             let hit = ask(&site, variant("1")).await;
             assert!((7..20).contains(&hit.header("age").parse::<u64>().unwrap()), "{} {turn}: {hit:?}", world.name);
