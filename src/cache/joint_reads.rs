@@ -2,9 +2,9 @@
 //! The page floor looks for pages through it.
 //!
 //! A read is for the one who asked. Who wants the same keys while it is under way gathers with others for the next one, which
-//! begins when it ends, or a moment later. Nobody joins a read that has begun
-//! already: it may have missed a purge that this caller has seen complete (safety rule 20). So a page that everybody wants
-//! costs the store one read after the other, however many visitors it has, and everyone is answered as if he had asked alone.
+//! begins when it ends, or a moment later. Nobody joins a read that has begun already: it may have missed a purge that this
+//! caller has seen complete (safety rule 20). So a page that everybody wants costs the store one read after the other,
+//! however many visitors it has, and everyone is answered as if he had asked alone.
 
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
