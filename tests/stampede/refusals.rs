@@ -69,6 +69,7 @@ async fn what_was_not_stored_runs_side_by_side_for_two_minutes() {
         handler.close();
         let calls = handler.calls();
         let tasks = crowd(&site, 10, |_| get(HOME)).await;
+        handler.is_asked(calls + 1).await;
         assert_eq!(handler.calls(), calls + 1, "{}", world.name);
         handler.open();
         answers(tasks).await;
