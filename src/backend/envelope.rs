@@ -1,7 +1,7 @@
 //! How a store that keeps bytes alone, without flags, holds a [`Stored`]: integers as decimal text, as Django has them,
 //! and everything else behind a few bytes that Django reads as `None`. The Redis and the database backend call it.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Stored, flags};
 
@@ -47,39 +47,24 @@ pub(crate) fn enclose(flags: u32, parts: &[&[u8]]) -> Bytes {
 /// The value that [`seal`] made these bytes of, without a copy. `None` for bytes of anybody else, such as Django's pickles,
 /// or of a newer form: a miss (safety rule 21).
 pub fn open(sealed: &Bytes) -> Option<Stored> {
-    if is_decimal(sealed) {
-        return Some(Stored { data: sealed.clone(), flags: flags::INTEGER });
-    }
-    disclose(sealed)
+    open_own(sealed.clone())
 }
 
 /// The same of bytes that nobody else has: they need no count of those who share them.
-#[cfg(any(feature = "redis", test))]
 pub(crate) fn open_own(sealed: Bytes) -> Option<Stored> {
     if is_decimal(&sealed) {
         return Some(Stored { data: sealed, flags: flags::INTEGER });
     }
-    disclose_own(sealed)
+    disclose(sealed)
 }
 
 /// What [`enclose`] made these bytes of, without a copy.
-fn disclose(sealed: &Bytes) -> Option<Stored> {
-    let flags = flags_of(sealed)?;
-    Some(Stored { data: sealed.slice(OVERHEAD..), flags })
-}
-
-/// The same of bytes that nobody else has.
-#[cfg(any(feature = "redis", feature = "database", test))]
-pub(crate) fn disclose_own(mut sealed: Bytes) -> Option<Stored> {
-    let flags = flags_of(&sealed)?;
-    bytes::Buf::advance(&mut sealed, OVERHEAD);
-    Some(Stored { data: sealed, flags })
-}
-
-fn flags_of(sealed: &[u8]) -> Option<u32> {
+pub(crate) fn disclose(mut sealed: Bytes) -> Option<Stored> {
     let rest = sealed.strip_prefix(&PICKLED_NONE)?.strip_prefix(&[VERSION])?;
     let (flags, _) = rest.split_first_chunk::<4>()?;
-    Some(u32::from_le_bytes(*flags))
+    let flags = u32::from_le_bytes(*flags);
+    sealed.advance(OVERHEAD);
+    Some(Stored { data: sealed, flags })
 }
 
 /// Whether bytes are an integer as `incr` of any server takes it: digits, perhaps a minus, no needless zero.

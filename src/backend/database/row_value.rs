@@ -61,12 +61,12 @@ fn decode_plain(text: &[u8]) -> Content {
     if let Some(decimal) = pickled_integer::decimal(&bytes) {
         return Content::Value(Stored { data: decimal.into(), flags: flags::INTEGER });
     }
-    envelope::disclose_own(bytes.into()).map_or(Content::Foreign, Content::Value)
+    envelope::disclose(bytes.into()).map_or(Content::Foreign, Content::Value)
 }
 
 /// The key and the value of a row whose key is a digest.
 pub(super) fn decode_digested(text: &[u8]) -> Option<(Bytes, Stored)> {
-    let stored = envelope::disclose_own(STANDARD.decode(text).ok()?.into())?;
+    let stored = envelope::disclose(STANDARD.decode(text).ok()?.into())?;
     let (length, rest) = stored.data.split_first_chunk::<8>()?;
     let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
     if length > rest.len() {
