@@ -139,16 +139,12 @@ async fn pick(site: &Site, visit: &Visit, known: Option<&Known>, inquiry: &mut I
         // The newest first, as on a shelf; a HEAD is answered from a GET page before its own.
         frames.sort_by_key(|read| (read.frame.page.is_head, Reverse(read.frame.page.stored_at)));
     }
+    let is_there = !frames.is_empty();
     if frames.iter().any(|read| !read.frame.tags.is_empty()) {
         // A box of its own: most pages have no tags, and their look-ups need no room for it.
-        let is_current = Box::pin(are_current(site, &frames)).await?;
-        let mut is_current = is_current.into_iter();
-        frames.retain(|_| is_current.next().unwrap_or_default());
-        if frames.is_empty() {
-            return Ok(Err(Forward::Stale.into()));
-        }
+        let there = Box::pin(stamps_of_tags(site, &frames)).await?;
+        frames.retain(|read| read.frame.tags.iter().all(|(name, stamp)| there.get(name) == Some(stamp)));
     }
-    let is_there = !frames.is_empty();
     let mut stale = None;
     for read in frames {
         let page = &read.frame.page;
@@ -164,8 +160,8 @@ async fn pick(site: &Site, visit: &Visit, known: Option<&Known>, inquiry: &mut I
     Ok(Err(Missed { why: if is_there { Forward::Stale } else { Forward::VaryMiss }, stale }))
 }
 
-/// Which pages have all the stamps of their tags in their places: one more round trip.
-async fn are_current(site: &Site, frames: &[Arc<ReadFrame>]) -> Result<SmallVec<[bool; 2]>, Error> {
+/// The stamps that the tags of some pages have now: one more round trip.
+async fn stamps_of_tags(site: &Site, frames: &[Arc<ReadFrame>]) -> Result<HashMap<TagName, Stamp>, Error> {
     let mut names: Vec<TagName> = Vec::new();
     for (name, _) in frames.iter().flat_map(|read| &read.frame.tags) {
         if !names.contains(name) {
@@ -173,10 +169,7 @@ async fn are_current(site: &Site, frames: &[Arc<ReadFrame>]) -> Result<SmallVec<
         }
     }
     let there = site.cache().tag_stamps(&names).await?;
-    let there: HashMap<TagName, Stamp> =
-        names.into_iter().zip(there).filter_map(|(name, stamp)| Some((name, stamp?))).collect();
-    let is_current = |read: &Arc<ReadFrame>| read.frame.tags.iter().all(|(name, stamp)| there.get(name) == Some(stamp));
-    Ok(frames.iter().map(is_current).collect())
+    Ok(names.into_iter().zip(there).filter_map(|(name, stamp)| Some((name, stamp?))).collect())
 }
 
 /// Deletes what is stored for an address; says whether anything was there. What is on its way there does not come to it.
