@@ -72,9 +72,8 @@ impl ReadFrame {
         if let Some(read) = place.recall(is_meant) {
             return Some(read);
         }
-        let frame = Frame::read(bytes)?;
         if !place.is_missed_again(u64::from(checksum)) {
-            return Some(Arc::new(ReadFrame { frame, kept: None }));
+            return Some(Arc::new(ReadFrame { frame: Frame::read(bytes)?, kept: None }));
         }
         // A copy: a store's answer may be a piece of a larger buffer.
         let bytes = Bytes::copy_from_slice(bytes);
