@@ -33,6 +33,8 @@
 
 #[path = "backends/contestants.rs"]
 mod contestants;
+#[path = "../tests/world/forward.rs"]
+mod forward;
 #[path = "../tests/real/mod.rs"]
 mod real;
 #[path = "backends/recording.rs"]

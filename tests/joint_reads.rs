@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use larder::backend::{Backend, Reply, Stored, backend_error};
-use larder::{Cache, CacheLayer, CacheService, Clock, ManualClock, Timestamp};
+use larder::{Cache, CacheLayer, CacheService, ManualClock, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tower::Layer;
-use world::{Answer, Handler, Text, ask, get, page};
+use world::{Answer, Handler, Text, ask, forward, get, page};
 
 /// A store that looks at once, and tells what it saw when it may.
 #[derive(Clone)]
@@ -56,13 +56,7 @@ impl Backend for Held {
         "held"
     }
 
-    fn clock(&self) -> Clock {
-        self.text.clock()
-    }
-
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Stored>> {
-        self.text.get(key)
-    }
+    forward!(text: clock, get, set, add, touch, delete, incr, clear);
 
     fn get_many<'a>(&'a self, keys: &'a [String]) -> Reply<'a, Vec<Option<Stored>>> {
         Reply::pending(async move {
@@ -71,30 +65,6 @@ impl Backend for Held {
             self.may_tell.acquire().await.unwrap().forget();
             if self.is_down.load(Ordering::SeqCst) { Err(backend_error("held", "is down")) } else { seen }
         })
-    }
-
-    fn set<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, ()> {
-        self.text.set(key, value, ttl)
-    }
-
-    fn add<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, bool> {
-        self.text.add(key, value, ttl)
-    }
-
-    fn touch<'a>(&'a self, key: &'a str, ttl: Option<Duration>) -> Reply<'a, bool> {
-        self.text.touch(key, ttl)
-    }
-
-    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
-        self.text.delete(key)
-    }
-
-    fn incr<'a>(&'a self, key: &'a str, delta: i64) -> Reply<'a, Option<i64>> {
-        self.text.incr(key, delta)
-    }
-
-    fn clear<'a>(&'a self, prefix: &'a str) -> Reply<'a, ()> {
-        self.text.clear(prefix)
     }
 }
 

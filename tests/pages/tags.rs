@@ -9,12 +9,14 @@ use bytes::Bytes;
 use http::header::IF_NONE_MATCH;
 use http::{Method, Response};
 use http_body_util::Full;
-use larder::backend::{Backend, KeyRule, Objects, Reply, Stored};
-use larder::{Cache, CacheLayer, CacheService, Clock, Error, KeyScheme, Tags};
+use larder::backend::{Backend, Objects};
+use larder::{Cache, CacheLayer, CacheService, Error, KeyScheme, Tags};
 use tokio::sync::watch;
 use tower::{Layer, Service, service_fn};
 
-use crate::world::{Answer, HOME, Handler, Plain, World, ask, get, get_with, head, page, request, settle, worlds};
+use crate::world::{
+    Answer, HOME, Handler, Plain, World, ask, forward, get, get_with, head, page, request, settle, worlds,
+};
 
 fn with_tags(mut response: Response<Full<Bytes>>, tags: Tags) -> Response<Full<Bytes>> {
     response.extensions_mut().insert(tags);
@@ -135,41 +137,7 @@ impl Backend for Shared {
         self.0.name()
     }
 
-    fn clock(&self) -> Clock {
-        self.0.clock()
-    }
-
-    fn key_rule(&self) -> KeyRule {
-        self.0.key_rule()
-    }
-
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Stored>> {
-        self.0.get(key)
-    }
-
-    fn set<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, ()> {
-        self.0.set(key, value, ttl)
-    }
-
-    fn add<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, bool> {
-        self.0.add(key, value, ttl)
-    }
-
-    fn touch<'a>(&'a self, key: &'a str, ttl: Option<Duration>) -> Reply<'a, bool> {
-        self.0.touch(key, ttl)
-    }
-
-    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
-        self.0.delete(key)
-    }
-
-    fn incr<'a>(&'a self, key: &'a str, delta: i64) -> Reply<'a, Option<i64>> {
-        self.0.incr(key, delta)
-    }
-
-    fn clear<'a>(&'a self, prefix: &'a str) -> Reply<'a, ()> {
-        self.0.clear(prefix)
-    }
+    forward!(0: clock, key_rule, get, set, add, touch, delete, incr, clear);
 
     fn objects(&self) -> Option<&dyn Objects> {
         self.0.objects()

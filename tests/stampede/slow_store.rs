@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use larder::backend::{Backend, Reply, Stored};
-use larder::{Cache, CacheLayer, Clock, ManualClock, Timestamp};
+use larder::{Cache, CacheLayer, ManualClock, Timestamp};
 use tokio::sync::watch;
 use tower::Layer;
 
 use crate::gated::{crowd, soon, until};
-use crate::world::{HOME, Handler, Text, ask, get, settle};
+use crate::world::{HOME, Handler, Text, ask, forward, get, settle};
 
 /// Writes when its gate is open.
 struct Slow {
@@ -22,13 +22,7 @@ impl Backend for Slow {
         "slow"
     }
 
-    fn clock(&self) -> Clock {
-        self.text.clock()
-    }
-
-    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Stored>> {
-        self.text.get(key)
-    }
+    forward!(text: clock, get, add, touch, delete, incr, clear);
 
     fn set<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, ()> {
         let mut gate = self.gate.subscribe();
@@ -36,26 +30,6 @@ impl Backend for Slow {
             let _ = gate.wait_for(|is_open| *is_open).await;
             self.text.set(key, value, ttl).await
         })
-    }
-
-    fn add<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, bool> {
-        self.text.add(key, value, ttl)
-    }
-
-    fn touch<'a>(&'a self, key: &'a str, ttl: Option<Duration>) -> Reply<'a, bool> {
-        self.text.touch(key, ttl)
-    }
-
-    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
-        self.text.delete(key)
-    }
-
-    fn incr<'a>(&'a self, key: &'a str, delta: i64) -> Reply<'a, Option<i64>> {
-        self.text.incr(key, delta)
-    }
-
-    fn clear<'a>(&'a self, prefix: &'a str) -> Reply<'a, ()> {
-        self.text.clear(prefix)
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod apart;
 mod cache_status;
+mod forward;
 mod script;
 mod text;
 
@@ -27,6 +28,8 @@ use tower::{Service, ServiceExt};
 #[allow(unused_imports, reason = "each test program uses a part of it")]
 pub use apart::Apart;
 pub use cache_status::CacheStatus;
+#[allow(unused_imports, reason = "each test program uses a part of it")]
+pub(crate) use forward::forward;
 #[allow(unused_imports, reason = "each test program uses a part of it")]
 pub use script::{Broken, Script, Step};
 pub use text::Text;
