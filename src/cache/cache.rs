@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::builder::CacheBuilder;
 use super::flights::Flights;
-use super::joint_reads::JointReads;
+use super::joint_reads::{JointReads, Read};
 use super::key::{self, KeyFunction, Version};
 use super::single_flight::{Role, SingleFlight};
 use super::timeout::{Lifetime, Timeout};
@@ -181,7 +181,7 @@ impl Cache {
     }
 
     /// What lies under several keys now, read together with others who ask for the same at this moment.
-    pub(crate) async fn read_jointly(&self, keys: &[String]) -> Result<Vec<Option<Stored>>, Error> {
+    pub(crate) async fn read_jointly(&self, keys: &[String]) -> Result<Read, Error> {
         self.settings.page_reads.get_many(&**self.backend(), keys, self.page_flights()).await
     }
 

@@ -7,6 +7,7 @@
 //! however many visitors it has, and everyone is answered as if he had asked alone.
 
 use std::hash::BuildHasher;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,10 +47,32 @@ struct Reads {
 struct Gathering {
     keys: Box<[String]>,
     may_begin: Notify,
-    answers: OnceCell<Answers>,
+    answers: OnceCell<Result<Arc<Vec<Option<Stored>>>, Error>>,
 }
 
-type Answers = Result<Vec<Option<Stored>>, Error>;
+/// What lay under keys, each in the place of its key.
+pub(crate) enum Read {
+    Own(Vec<Option<Stored>>),
+    /// Others were answered by the same read.
+    Shared(Arc<Vec<Option<Stored>>>),
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Read::Own(Vec::new())
+    }
+}
+
+impl Deref for Read {
+    type Target = [Option<Stored>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Read::Own(answers) => answers,
+            Read::Shared(answers) => answers,
+        }
+    }
+}
 
 /// How a caller reads.
 enum Entered<'a> {
@@ -62,14 +85,19 @@ impl JointReads {
     ///
     /// # Errors
     /// The backend's.
-    pub(crate) async fn get_many(&self, backend: &dyn Backend, keys: &[String], flights: &Flights) -> Answers {
-        let Some(last) = keys.last() else { return Ok(Vec::new()) };
+    pub(crate) async fn get_many(
+        &self,
+        backend: &dyn Backend,
+        keys: &[String],
+        flights: &Flights,
+    ) -> Result<Read, Error> {
+        let Some(last) = keys.last() else { return Ok(Read::default()) };
         let digest = self.hasher.hash_one(last);
         match self.enter(digest, keys) {
             Entered::Alone(under_way) => {
                 let answers = backend.get_many(keys).await;
                 drop(under_way);
-                answers
+                answers.map(Read::Own)
             }
             Entered::Together(gathering) => Box::pin(self.join(digest, gathering, backend, flights)).await,
         }
@@ -92,16 +120,22 @@ impl JointReads {
     }
 
     /// Waits for the next read. One of those who gather makes it; where he goes away, another one does.
-    async fn join(&self, digest: u64, gathering: Arc<Gathering>, backend: &dyn Backend, flights: &Flights) -> Answers {
+    async fn join(
+        &self,
+        digest: u64,
+        gathering: Arc<Gathering>,
+        backend: &dyn Backend,
+        flights: &Flights,
+    ) -> Result<Read, Error> {
         let mut seat = Seat { reads: self, digest, gathering, is_answered: false };
         let gathering = &seat.gathering;
         let read = || async {
             gathering.turn(flights).await;
             let _under_way = self.begin(digest, gathering);
-            backend.get_many(&gathering.keys).await
+            backend.get_many(&gathering.keys).await.map(Arc::new)
         };
         let answers = match gathering.answers.get_or_init(read).await {
-            Ok(answers) => Ok(answers.clone()),
+            Ok(answers) => Ok(Read::Shared(Arc::clone(answers))),
             Err(error) => Err(error.told_again()),
         };
         seat.is_answered = true;

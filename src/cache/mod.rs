@@ -68,6 +68,7 @@ pub use builder::CacheBuilder;
 pub use cache::Cache;
 pub use caches::{Caches, CachesBuilder, DEFAULT_ALIAS};
 pub(crate) use flights::{Boarding, End, Lead, Lookout};
+pub(crate) use joint_reads::Read;
 pub use key::{Version, key_problems};
 pub(crate) use lease::{Lease, Pauses};
 pub(crate) use tags::TagName;

@@ -14,6 +14,7 @@ use super::likely::LikelyVary;
 use super::site::Site;
 use super::visit::Visit;
 use crate::backend::Stored;
+use crate::cache::Read;
 use crate::cache::stamps::Stamp;
 use crate::error::Error;
 
@@ -27,8 +28,8 @@ pub(super) struct Inquiry<'a> {
     needed: usize,
     /// Where the counters begin and end.
     counters: Range<usize>,
-    /// As many as were asked for; each is taken out once.
-    answers: Vec<Option<Stored>>,
+    /// As many as were asked for.
+    answers: Read,
     likely: Arc<Vec<LikelyVary>>,
     /// Where the keys of each likely `Vary` stand.
     likely_keys: SmallVec<[Positions; 3]>,
@@ -61,7 +62,7 @@ impl<'a> Inquiry<'a> {
             }
             likely_keys.push(positions);
         }
-        Ok(Inquiry { site, keys, needed, counters, answers: Vec::new(), likely, likely_keys })
+        Ok(Inquiry { site, keys, needed, counters, answers: Read::default(), likely, likely_keys })
     }
 
     /// Asks. The first keys are needed, the others are guesses: where the server of one of them is down, the first are asked
@@ -81,13 +82,13 @@ impl<'a> Inquiry<'a> {
     }
 
     /// What is known of the URL.
-    pub(super) fn known(&mut self) -> Option<Known> {
-        self.take(0).as_ref().and_then(Known::read)
+    pub(super) fn known(&self) -> Option<Known> {
+        self.answers.first()?.as_ref().and_then(Known::read)
     }
 
     /// The stamp of the URL.
-    pub(super) fn stamp(&mut self) -> Option<Stamp> {
-        self.take(1).as_ref().and_then(Stamp::read)
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.answers.get(1)?.as_ref().and_then(Stamp::read)
     }
 
     /// What lies under the keys of the counters, if they were asked for.
@@ -107,6 +108,7 @@ impl<'a> Inquiry<'a> {
     ) -> Result<SmallVec<[Stored; 2]>, Error> {
         let mut pages = SmallVec::new();
         let mut unasked = Vec::new();
+        let mut seen = Positions::new();
         for vary in varies {
             let likely = self.likely.iter().position(|likely| likely.text() == vary);
             let positions = match likely.and_then(|likely| self.likely_keys.get(likely)) {
@@ -114,8 +116,12 @@ impl<'a> Inquiry<'a> {
                 _ => self.positions_of(visit, vary)?,
             };
             for position in positions {
-                if position < self.answers.len() {
-                    pages.extend(self.take(position));
+                if seen.contains(&position) {
+                    continue;
+                }
+                seen.push(position);
+                if let Some(answer) = self.answers.get(position) {
+                    pages.extend(answer.clone());
                 } else if let Some(key) = self.keys.get(position) {
                     position_or_push(&mut unasked, 0, key.clone());
                 }
@@ -136,10 +142,6 @@ impl<'a> Inquiry<'a> {
             site.likely.note(vary, site.settings.scheme);
         }
         Ok(keys.into_iter().map(|key| position_or_push(&mut self.keys, self.counters.end, key)).collect())
-    }
-
-    fn take(&mut self, position: usize) -> Option<Stored> {
-        self.answers.get_mut(position).and_then(Option::take)
     }
 }
 
