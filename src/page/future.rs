@@ -24,7 +24,7 @@ use super::settle::{Settled, mark_hit, settle};
 use super::site::Site;
 use super::staleness::ask_for_the_whole;
 use super::stand_in::{StandIn, Taking, may_be_hidden, stand_in, take_away_if_gone};
-use super::visit::Visit;
+use super::visit::{Bared, Visit};
 use crate::cache::{Lead, Lookout};
 use crate::race::unless;
 
@@ -139,7 +139,7 @@ pin_project! {
         B2: Body,
     {
         Boarding { visit: Option<Box<Visit>>, why: Forward, landed: u64, request: Option<Request<B>> },
-        Seeking { seeking: Seeking, request: Option<Request<B>>, is_marked: bool },
+        Seeking { seeking: Seeking, request: Option<Bared<B>>, is_marked: bool },
         Readying { service: S, request: Option<Request<B>>, after: Option<After> },
         Running { #[pin] running: S::Future, after: Option<After> },
         Storing { storing: Storing, why: Forward, response: Option<Response<PageBody<B2>>> },
@@ -186,7 +186,7 @@ where
 
     /// Seeks the page in a store that answers later. The request is marked for layers further in where it is sent on to
     /// them.
-    pub(super) fn seek(visit: Box<Visit>, request: Request<B>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
+    pub(super) fn seek(visit: Box<Visit>, request: Bared<B>, shared: &Arc<Shared<S>>, is_nested: bool) -> Self {
         let seeking = Box::pin(seek_and_board(Arc::clone(&shared.site), visit));
         Self::at(Stage::Seeking { seeking, request: Some(request), is_marked: false }, shared, is_nested)
     }
@@ -207,11 +207,11 @@ where
     ) {
         let Ok(runtime) = Handle::try_current() else { return };
         visit.is_refresh = true;
-        ask_for_the_whole(&mut visit.headers);
+        ask_for_the_whole(Arc::make_mut(&mut visit.headers));
         ask_for_the_whole(request.headers_mut());
         if let Some(seeking) = board_to_refresh(&shared.site, visit, why, landed) {
-            let sent_on =
-                SentOn::at(Stage::Seeking { seeking, request: Some(request), is_marked: true }, shared, false);
+            let request = Some(Bared::of(request));
+            let sent_on = SentOn::at(Stage::Seeking { seeking, request, is_marked: true }, shared, false);
             runtime.spawn(go_on_behind(Arc::clone(&shared.site), Box::pin(sent_on)).in_current_span());
         }
     }
@@ -359,7 +359,9 @@ where
                             let after = Some(After::Store(visit, why));
                             Stage::Readying { service: this.shared.inner(), request: request.take(), after }
                         }
-                        Err(seeking) => Stage::Seeking { seeking, request: request.take(), is_marked: true },
+                        Err(seeking) => {
+                            Stage::Seeking { seeking, request: request.take().map(Bared::of), is_marked: true }
+                        }
                     }
                 }
                 StageProjection::Seeking { seeking, request, is_marked } => {
@@ -371,7 +373,7 @@ where
                             return Poll::Ready(Ok(response));
                         }
                         Ok(Boarded::ToRefresh(found, visit, why, landed)) => {
-                            let mut request = request.take().expect(POLLED_AGAIN);
+                            let mut request = request.take().expect(POLLED_AGAIN).with_headers();
                             if !*is_marked {
                                 mark(&this.shared.site, &mut request);
                             }
@@ -396,10 +398,11 @@ where
                         }
                         Err(reason) => After::Pass(reason),
                     };
+                    let mut request = request.take().map(Bared::with_headers);
                     if let (false, Some(request)) = (*is_marked, request.as_mut()) {
                         mark(&this.shared.site, request);
                     }
-                    Stage::Readying { service: this.shared.inner(), request: request.take(), after: Some(after) }
+                    Stage::Readying { service: this.shared.inner(), request, after: Some(after) }
                 }
                 StageProjection::Readying { service, request, after } => {
                     if let Some(After::Store(visit, _)) = after {

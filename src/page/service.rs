@@ -19,7 +19,7 @@ use super::reason::{Forward, Outcome};
 use super::recall::text_keys;
 use super::site::Site;
 use super::variant::Seen;
-use super::visit::Visit;
+use super::visit::{Bared, Visit};
 use crate::headers::is_tagged_further_out;
 
 /// Answers from the cache, or asks the inner service and stores what it may. Made by [`CacheLayer`](super::CacheLayer).
@@ -132,9 +132,11 @@ where
 
         let Some(objects) = site.cache().backend().objects() else {
             let text = text_keys(site.settings.scheme, &address, &key);
-            let mut visit = Visit::new(&request, &address, key);
+            let has_language = address.language.is_some();
+            let request = Bared::of(request);
+            let mut visit = request.visit(has_language, key);
             visit.text = Some(text);
-            return ResponseFuture::seek(Box::new(visit), request, &self.shared, is_nested);
+            return ResponseFuture::seek(visit, request, &self.shared, is_nested);
         };
 
         let landed = site.cache().page_flights().landed();

@@ -20,7 +20,7 @@ use crate::headers::is_tagged_further_out;
 /// A request that was not answered from the cache.
 pub(crate) struct Visit {
     /// Its headers, for the values that the response will turn out to vary on.
-    pub(crate) headers: HeaderMap,
+    pub(crate) headers: Arc<HeaderMap>,
     pub(crate) is_head: bool,
     pub(crate) has_authorization: bool,
     /// A language is in its key, so textual keys leave the raw header out (PGK-12).
@@ -49,16 +49,45 @@ pub(crate) struct Visit {
     pub(crate) asked_at: Option<Timestamp>,
 }
 
+/// A request and its headers, which it shares with a visit until it is sent on: on a hit nobody else wants them.
+pub(crate) struct Bared<B> {
+    request: Request<B>,
+    headers: Arc<HeaderMap>,
+}
+
+impl<B> Bared<B> {
+    pub(crate) fn of(mut request: Request<B>) -> Self {
+        let headers = Arc::new(std::mem::take(request.headers_mut()));
+        Bared { request, headers }
+    }
+
+    /// What a visit takes down of it.
+    pub(crate) fn visit(&self, has_language: bool, key: AddressBytes) -> Box<Visit> {
+        Box::new(Visit::of(&self.request, Arc::clone(&self.headers), has_language, key))
+    }
+
+    /// The request as it was.
+    pub(crate) fn with_headers(mut self) -> Request<B> {
+        *self.request.headers_mut() = Arc::unwrap_or_clone(self.headers);
+        self.request
+    }
+}
+
 impl Visit {
     /// Takes down a request at its address.
     pub(crate) fn new<B>(request: &Request<B>, address: &Address<'_>, key: AddressBytes) -> Self {
+        Visit::of(request, request.headers().clone().into(), address.language.is_some(), key)
+    }
+
+    /// The same of a request whose headers stand apart.
+    fn of<B>(request: &Request<B>, headers: Arc<HeaderMap>, has_language: bool, key: AddressBytes) -> Self {
         Visit {
-            headers: request.headers().clone(),
             is_head: request.method() == Method::HEAD,
-            has_authorization: request.headers().contains_key(header::AUTHORIZATION),
-            has_language: address.language.is_some(),
+            has_authorization: headers.contains_key(header::AUTHORIZATION),
+            has_language,
             is_tagged_further_out: is_tagged_further_out(request.extensions()),
             seen: Some(Seen::of(request).into_owned()),
+            headers,
             key,
             text: None,
             begun: Begun::default(),

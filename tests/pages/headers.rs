@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use larder::{Timeout, cache_page};
 use tower::Layer;
 
-use crate::world::{HOME, Handler, ask, get, head, page, request, worlds};
+use crate::world::{HOME, Handler, Lines, ask, get, head, header_map, page, request, worlds};
 
 #[tokio::test]
 async fn a_stored_page_is_answered_with_the_headers_it_was_stored_with() {
@@ -28,6 +28,36 @@ async fn a_stored_page_is_answered_with_the_headers_it_was_stored_with() {
         assert_eq!(hit.headers, miss.headers, "{}", world.name);
         assert_eq!(hit.header("expires"), "Tue, 14 Nov 2023 22:23:20 GMT");
         assert_eq!(hit.header("cache-control"), "max-age=600");
+    }
+}
+
+#[tokio::test]
+async fn a_handler_gets_every_header_of_its_request() {
+    const LINES: Lines<'static> = &[
+        ("host", "example.com"),
+        ("accept-language", "de"),
+        ("x-own", "1"),
+        ("x-own", ""),
+        ("cookie", "a=1"),
+        ("if-none-match", "\"1\""),
+        ("x-own", "2"),
+    ];
+    let handler = Handler::new(|parts, _| {
+        let mut response = page(if parts.headers == header_map(LINES) { "all" } else { "others" });
+        response.headers_mut().insert("vary", "x-own".parse().unwrap());
+        response
+    });
+    for world in worlds() {
+        let site = world.around(&handler);
+        let asked = || request(Method::GET, HOME, LINES);
+        assert_eq!(ask(&site, get(HOME)).await.text(), "others");
+        let miss = ask(&site, asked()).await;
+        assert_eq!((miss.text(), miss.cache_status().is_stored), ("all", true), "{}", world.name);
+        assert!(ask(&site, asked()).await.is_hit(), "{}", world.name);
+        if let Some(store) = &world.text {
+            store.take_down(true);
+            assert_eq!(ask(&site, asked()).await.text(), "all", "a store that is down");
+        }
     }
 }
 
