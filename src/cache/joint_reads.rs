@@ -40,7 +40,14 @@ pub(crate) struct JointReads {
 struct Reads {
     digest: u64,
     under_way: u32,
-    next: Option<Arc<Gathering>>,
+    next: Option<Next>,
+}
+
+/// The read after those under way.
+struct Next {
+    gathering: Arc<Gathering>,
+    /// How many gather. Counted in the stripe's turn, where handles on the gathering come and go outside of it.
+    seats: u32,
 }
 
 /// Those who wait for the next read.
@@ -109,9 +116,10 @@ impl JointReads {
             None => stripe.push(Reads { digest, under_way: 1, next: None }),
             Some(reads) if reads.under_way < MOST_AT_ONCE => reads.under_way += 1,
             Some(reads) => {
-                let next = reads.next.get_or_insert_with(|| Arc::new(Gathering::of(keys)));
-                if *next.keys == *keys {
-                    return Entered::Together(Arc::clone(next));
+                let next = reads.next.get_or_insert_with(|| Next { gathering: Gathering::of(keys).into(), seats: 0 });
+                if *next.gathering.keys == *keys {
+                    next.seats += 1;
+                    return Entered::Together(Arc::clone(&next.gathering));
                 }
                 reads.under_way += 1;
             }
@@ -147,7 +155,7 @@ impl JointReads {
         let mut stripe = self.stripe(digest);
         match stripe.iter_mut().find(|reads| reads.digest == digest) {
             Some(reads) => {
-                reads.next.take_if(|next| Arc::ptr_eq(next, gathering));
+                reads.next.take_if(|next| Arc::ptr_eq(&next.gathering, gathering));
                 reads.under_way += 1;
             }
             None => stripe.push(Reads { digest, under_way: 1, next: None }),
@@ -193,11 +201,8 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.reads.change(self.digest, |reads| {
             reads.under_way -= 1;
-            match &reads.next {
-                // All who gathered have gone away.
-                Some(next) if Arc::strong_count(next) == 1 => reads.next = None,
-                Some(next) if reads.under_way < MOST_AT_ONCE => next.may_begin.notify_one(),
-                _ => {}
+            if let Some(next) = reads.next.as_ref().filter(|_| reads.under_way < MOST_AT_ONCE) {
+                next.gathering.may_begin.notify_one();
             }
         });
     }
@@ -217,9 +222,50 @@ impl Drop for Seat<'_> {
             return;
         }
         self.reads.change(self.digest, |reads| {
-            // This seat's, and the one in the table.
-            let is_last = Arc::strong_count(&self.gathering) == 2;
-            reads.next.take_if(|next| is_last && Arc::ptr_eq(next, &self.gathering));
+            reads.next.take_if(|next| {
+                let is_here = Arc::ptr_eq(&next.gathering, &self.gathering);
+                next.seats -= u32::from(is_here);
+                is_here && next.seats == 0
+            });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    const DIGEST: u64 = 7;
+
+    fn seat<'a>(reads: &'a JointReads, keys: &[String]) -> Seat<'a> {
+        match reads.enter(DIGEST, keys) {
+            Entered::Together(gathering) => Seat { reads, digest: DIGEST, gathering, is_answered: false },
+            Entered::Alone(_) => panic!("a read is under way"),
+        }
+    }
+
+    #[test]
+    fn those_who_go_away_at_the_same_time_leave_nothing_behind() {
+        let reads = JointReads::default();
+        let keys = ["a key".to_owned()];
+        for turn in 0..3_000 {
+            let first = reads.enter(DIGEST, &keys);
+            assert!(matches!(first, Entered::Alone(_)));
+            let seats: [_; 8] = std::array::from_fn(|_| seat(&reads, &keys));
+            drop(first);
+            let all_at_once = Barrier::new(seats.len());
+            thread::scope(|scope| {
+                for seat in seats {
+                    scope.spawn(|| {
+                        all_at_once.wait();
+                        drop(seat);
+                    });
+                }
+            });
+            assert!(reads.stripe(DIGEST).is_empty(), "in turn {turn}");
+        }
     }
 }
