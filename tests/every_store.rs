@@ -17,8 +17,6 @@ mod credentials;
 mod early;
 #[path = "stale/errors.rs"]
 mod errors;
-#[path = "stale/gate.rs"]
-mod gate;
 #[path = "safety/half_pages.rs"]
 mod half_pages;
 #[path = "pages/headers.rs"]

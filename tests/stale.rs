@@ -7,8 +7,6 @@ mod chosen;
 mod early;
 #[path = "stale/errors.rs"]
 mod errors;
-#[path = "stale/gate.rs"]
-mod gate;
 mod log;
 #[path = "stale/revalidate.rs"]
 mod revalidate;

@@ -25,8 +25,8 @@ mod chosen {
 mod bodies;
 #[path = "stampede/bounds.rs"]
 mod bounds;
-#[path = "stampede/gated.rs"]
-mod gated;
+#[path = "stampede/crowd.rs"]
+mod crowd;
 #[path = "stampede/leaders.rs"]
 mod leaders;
 #[path = "stampede/lease.rs"]

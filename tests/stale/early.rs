@@ -7,13 +7,13 @@ use http::{Method, StatusCode};
 use larder::CacheLayer;
 use tower::Layer;
 
-use crate::gate::{Gated, until};
+use crate::world::gated::{Gated, until};
 use crate::world::{HOME, World, ask, get, page, request, settle, worlds};
 
 /// A handler that takes so many seconds.
 fn taking(world: &World, seconds: u64, lines: &'static [(&'static str, &'static str)]) -> Gated {
     let hands = world.hands.clone();
-    Gated::new(move |_, call| {
+    Gated::opened(move |_, call| {
         hands.advance(Duration::from_secs(seconds));
         let mut response = page(format!("answer {call}"));
         response.headers_mut().extend(crate::world::header_map(lines));
@@ -113,7 +113,7 @@ async fn pages_that_were_stored_together_do_not_expire_together() {
 async fn a_page_that_turns_out_to_be_gone_ahead_of_time_is_not_answered_again() {
     for world in worlds() {
         let hands = world.hands.clone();
-        let handler = Gated::new(move |_, call| {
+        let handler = Gated::opened(move |_, call| {
             hands.advance(Duration::from_secs(2));
             let mut response = page(format!("answer {call}"));
             if call > 1 {

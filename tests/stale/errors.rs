@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::gate::{Failed, Gated, until};
+use crate::world::gated::{Failed, Gated, until};
 use crate::world::{
     CacheStatus, HOME, Plain, Script, Step, World, ask, get, get_with, head, page, request, settle, worlds,
 };
@@ -23,7 +23,7 @@ enum Failure {
 
 /// The first answer is a page, the others fail.
 fn failing(failure: Failure, lines: &'static [(&'static str, &'static str)]) -> Gated {
-    Gated::new(move |_, call| match failure {
+    Gated::opened(move |_, call| match failure {
         _ if call == 1 => {
             let mut response = page("answer 1");
             response.headers_mut().extend(crate::world::header_map(lines));
@@ -89,7 +89,7 @@ async fn beyond_its_period_the_error_is_the_answer() {
 async fn the_period_is_over_when_the_handler_fails_not_when_it_is_asked() {
     for world in worlds() {
         let hands = world.hands.clone();
-        let handler = Gated::new(move |_, call| {
+        let handler = Gated::opened(move |_, call| {
             if call == 1 {
                 return Ok(page("answer 1"));
             }
@@ -198,7 +198,7 @@ async fn rule_4_a_stale_page_stands_in_for_its_own_variant_alone() {
 #[tokio::test]
 async fn the_page_that_an_answer_said_to_be_gone_does_not_stand_in_afterwards() {
     for world in worlds() {
-        let handler = Gated::new(|_, call| {
+        let handler = Gated::opened(|_, call| {
             let status = [200, 404, 503][call.min(3) - 1];
             Ok(Response::builder().status(status).body(Full::from(format!("answer {call}"))).unwrap())
         });
@@ -324,7 +324,7 @@ async fn a_service_that_cannot_be_made_ready_is_an_error() {
 #[tokio::test]
 async fn after_an_outage_the_first_answer_is_stored_again() {
     for world in worlds() {
-        let handler = Gated::new(|_, call| match call {
+        let handler = Gated::opened(|_, call| match call {
             2..=4 => Err(Failed),
             _ => Ok(page(Bytes::from(format!("answer {call}")))),
         });
@@ -360,7 +360,7 @@ async fn it_is_told_to_tools_only_as_long_as_it_is_fresh() {
 #[tokio::test]
 async fn a_handler_that_is_late_is_as_good_as_one_that_fails_and_its_page_is_stored() {
     for world in worlds() {
-        let handler = Gated::new(|_, call| Ok(page(format!("answer {call}"))));
+        let handler = Gated::opened(|_, call| Ok(page(format!("answer {call}"))));
         let layer = world.site().timeout(60).stale_if_error(600).stale_after(std::time::Duration::from_millis(20));
         let site = layer.layer(handler.clone());
         ask(&site, get(HOME)).await;
@@ -385,7 +385,7 @@ async fn a_handler_that_is_late_is_as_good_as_one_that_fails_and_its_page_is_sto
 #[tokio::test]
 async fn nobody_stops_waiting_where_there_is_nothing_stale_to_answer() {
     for world in worlds() {
-        let handler = Gated::new(|_, call| Ok(page(format!("answer {call}"))));
+        let handler = Gated::opened(|_, call| Ok(page(format!("answer {call}"))));
         let layer = world.site().timeout(60).stale_if_error(600).stale_after(std::time::Duration::ZERO);
         let site = layer.layer(handler.clone());
         handler.close();

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use larder::{CacheService, cache_page};
 use tower::{Layer, ServiceExt};
 
-use crate::gate::{Failed, Gated, until};
+use crate::world::gated::{Failed, Gated, until};
 use crate::world::{
     Answer, CacheStatus, HOME, Lines, World, ask, get, get_with, head, header_map, page, request, settle, worlds,
 };
@@ -15,7 +15,7 @@ use crate::world::{
 /// Answers `answer 1`, `answer 2` … with these header lines.
 fn saying(lines: Lines<'_>) -> Gated {
     let lines = header_map(lines);
-    Gated::new(move |_, call| {
+    Gated::opened(move |_, call| {
         let mut response = page(format!("answer {call}"));
         response.headers_mut().extend(lines.clone());
         Ok(response)
@@ -181,7 +181,7 @@ async fn a_head_is_answered_stale_and_refreshes_no_get() {
 async fn a_visitor_who_has_the_stale_page_gets_304_and_the_refresh_brings_a_whole_one() {
     for world in worlds() {
         // Answers 304 where it is asked for, and a part where a part is asked for, as a handler with layers around it does.
-        let handler = Gated::new(|head, call| {
+        let handler = Gated::opened(|head, call| {
             let status = match (head.headers.contains_key("if-none-match"), head.headers.contains_key("range")) {
                 (true, _) => StatusCode::NOT_MODIFIED,
                 (_, true) => StatusCode::PARTIAL_CONTENT,
@@ -209,7 +209,7 @@ async fn a_visitor_who_has_the_stale_page_gets_304_and_the_refresh_brings_a_whol
 #[tokio::test]
 async fn each_variant_is_stale_and_refreshed_for_itself() {
     for world in worlds() {
-        let handler = Gated::new(|head, call| {
+        let handler = Gated::opened(|head, call| {
             let value = head.headers.get("x-a").map_or("none", |value| value.to_str().unwrap());
             let mut response = page(format!("{value} {call}"));
             response.headers_mut().insert("vary", "x-a".parse().unwrap());
@@ -257,7 +257,7 @@ async fn rule_6_a_stale_page_is_for_visitors_with_credentials_only_if_it_is_publ
 #[tokio::test]
 async fn a_refresh_that_fails_leaves_the_page_and_the_next_visitor_tries_again() {
     for world in worlds() {
-        let handler = Gated::new(|_, call| match call {
+        let handler = Gated::opened(|_, call| match call {
             2 => panic!("the handler panics"),
             3 => Err(Failed),
             4 => Ok(Response::builder().status(503).body(Full::from("down")).unwrap()),
@@ -282,7 +282,7 @@ async fn a_refresh_that_fails_leaves_the_page_and_the_next_visitor_tries_again()
 async fn a_page_that_turns_out_to_be_gone_is_not_answered_again() {
     for world in worlds() {
         for gone in [404, 410, 301, 308] {
-            let handler = Gated::new(move |_, call| {
+            let handler = Gated::opened(move |_, call| {
                 let status = if call == 1 { 200 } else { gone };
                 Ok(Response::builder().status(status).body(Full::from(format!("answer {call}"))).unwrap())
             });
@@ -432,7 +432,7 @@ async fn a_stale_answer_has_the_headers_of_a_fresh_one() {
 #[tokio::test]
 async fn purging_a_tag_purges_stale_pages_as_well() {
     for world in worlds() {
-        let handler = Gated::new(|_, call| if call < 3 { Ok(page(format!("answer {call}"))) } else { Err(Failed) });
+        let handler = Gated::opened(|_, call| if call < 3 { Ok(page(format!("answer {call}"))) } else { Err(Failed) });
         let site = world.site().tags(["a"]).timeout(60).stale_while_revalidate(30).stale_if_error(90);
         let site = site.layer(handler.clone());
         ask(&site, get(HOME)).await;

@@ -14,8 +14,8 @@ use larder::backend::Memory;
 use larder::{Cache, CacheLayer, ManualClock, Timestamp};
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::gate::{Failed, Gated, until};
 use crate::log::Log;
+use crate::world::gated::{Failed, Gated, until};
 use crate::world::{HOME, Plain, Script, Step, Text, ask, get, memory_world, page, settle, worlds};
 
 /// Polls until it is ready; nothing here waits for long.
@@ -33,7 +33,7 @@ fn drive<T>(future: impl Future<Output = T>) -> T {
 fn a_stale_page_is_a_miss_without_a_runtime_and_still_better_than_an_error() {
     let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
     let cache = Cache::new(Memory::with_clock(hands.clock()));
-    let handler = Gated::new(|_, call| if call < 3 { Ok(page(format!("answer {call}"))) } else { Err(Failed) });
+    let handler = Gated::opened(|_, call| if call < 3 { Ok(page(format!("answer {call}"))) } else { Err(Failed) });
     let layer = CacheLayer::per_site().cache(&cache).cache_status("larder").timeout(60);
     let site = layer.stale_while_revalidate(30).stale_if_error(60).layer(handler.clone());
     let wait = |seconds| hands.advance(Duration::from_secs(seconds));
@@ -51,7 +51,7 @@ fn a_stale_page_is_a_miss_without_a_runtime_and_still_better_than_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_takes_for_ever_is_given_up_and_the_next_visitor_tries_again() {
     let world = memory_world();
-    let handler = Gated::new(|_, call| Ok(page(format!("answer {call}"))));
+    let handler = Gated::opened(|_, call| Ok(page(format!("answer {call}"))));
     let site = world.site().timeout(60).stale_while_revalidate(30).layer(handler.clone());
     ask(&site, get(HOME)).await;
     world.wait(65);
@@ -103,7 +103,7 @@ fn what_is_stale_is_told_in_events() {
     let _reading = log.read_along();
     let world = memory_world();
     runtime.block_on(async {
-        let handler = Gated::new(|_, call| match call {
+        let handler = Gated::opened(|_, call| match call {
             1 => Ok(page("a page")),
             2 => Ok(Response::builder().status(503).body(Full::from("down")).unwrap()),
             _ => Err(Failed),
@@ -131,7 +131,7 @@ async fn of_two_processes_one_makes_the_page_anew_where_they_take_leases() {
     for beta in [0.0, 1e12] {
         let hands = ManualClock::at(Timestamp::from_secs(1_700_000_000));
         let text = Text::new(hands.clock());
-        let handler = Gated::new({
+        let handler = Gated::opened({
             let hands = hands.clone();
             move |_, call| {
                 hands.advance(Duration::from_secs(2));
@@ -165,7 +165,7 @@ async fn of_two_processes_one_makes_the_page_anew_where_they_take_leases() {
 #[tokio::test(start_paused = true)]
 async fn a_late_handler_whose_visitor_has_hung_up_goes_on_for_those_who_wait() {
     let world = memory_world();
-    let handler = Gated::new(|_, call| Ok(page(format!("answer {call}"))));
+    let handler = Gated::opened(|_, call| Ok(page(format!("answer {call}"))));
     let (patience, seconds) = (Duration::from_secs(10), Duration::from_secs);
     let layer = world.site().timeout(60).stale_if_error(600).stale_after(patience).longest_wait(patience);
     let site = layer.layer(handler.clone());

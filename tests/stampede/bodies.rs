@@ -14,7 +14,8 @@ use larder::page::PageBody;
 use tokio::sync::oneshot;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::gated::{answers, crowd, soon, until};
+use crate::crowd::{answers, crowd, soon};
+use crate::world::gated::until;
 use crate::world::{HOME, Plain, Script, Step, ask, get, settle, worlds};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -137,7 +138,7 @@ async fn by_option_a_body_is_read_to_its_end_for_nobody() {
             open.send(()).unwrap();
             let begun = std::time::Instant::now();
             while pages.get(HOME).await.unwrap().is_none() {
-                assert!(begun.elapsed() < crate::gated::PATIENCE, "{} {coalesces}", world.name);
+                assert!(begun.elapsed() < crate::world::gated::PATIENCE, "{} {coalesces}", world.name);
             }
             let answer = ask(&site, get(HOME)).await;
             assert_eq!((answer.text(), calls.load(Ordering::SeqCst)), ("onetwo", 1), "{}", world.name);
@@ -218,6 +219,6 @@ async fn rule_18_a_body_that_panics_is_the_visitors_and_nobody_hangs() {
         assert!(answers(tasks).await.iter().all(|answer| answer.text() == "whole"), "{}", world.name);
         let read = tokio::spawn(response.into_body().collect());
         assert!(soon("the visitor", read).await.unwrap_err().is_panic(), "{}", world.name);
-        until("all have run", || calls.load(Ordering::SeqCst) >= 2).await;
+        until(async || calls.load(Ordering::SeqCst) >= 2, "all have run").await;
     }
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tower::Layer;
 
-use crate::gated::{Gated, answers, crowd};
+use crate::crowd::{answers, crowd};
+use crate::world::gated::Gated;
 use crate::world::{HOME, ask, get, page, worlds};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

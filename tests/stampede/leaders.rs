@@ -6,7 +6,8 @@ use std::time::Duration;
 use larder::KeyScheme;
 use tower::{Layer, ServiceExt};
 
-use crate::gated::{Gated, answers, crowd, soon, until};
+use crate::crowd::{answers, crowd, soon};
+use crate::world::gated::{Gated, until};
 use crate::world::{HOME, ask, get, page, settle, worlds};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -75,7 +76,7 @@ async fn by_option_a_fill_goes_on_to_its_end_for_nobody() {
             handler.open();
             let begun = std::time::Instant::now();
             while pages.get(HOME).await.unwrap().is_none() {
-                assert!(begun.elapsed() < crate::gated::PATIENCE, "{} {coalesces}", world.name);
+                assert!(begun.elapsed() < crate::world::gated::PATIENCE, "{} {coalesces}", world.name);
             }
             assert_eq!(ask(&site, get(HOME)).await.text(), "answer 1", "{}", world.name);
             assert_eq!(handler.calls(), 1);
@@ -131,6 +132,6 @@ async fn a_future_that_is_never_polled_keeps_nobody_waiting() {
         let idle = tower::Service::call(&mut site.clone(), get(HOME));
         assert_eq!(soon("the other", ask(&site, get(HOME))).await.text(), "answer 1", "{}", world.name);
         drop(idle);
-        until("it is called once", || handler.calls() == 1).await;
+        until(async || handler.calls() == 1, "it is called once").await;
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use larder::{Cache, CacheLayer, ManualClock, Timestamp};
 use tower::{Layer, ServiceExt};
 
-use crate::gated::{Gated, answers, crowd, until};
+use crate::crowd::{answers, crowd};
+use crate::world::gated::{Gated, until};
 use crate::world::{HOME, Text, ask, get, page, settle};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -169,7 +170,7 @@ async fn a_lease_is_renewed_while_the_page_is_made_and_then_given_back() {
         // It would end now, had it not been renewed since.
         hands.advance(Duration::from_millis(1_700));
         let before = calls();
-        until("it is renewed", || calls() > before).await;
+        until(async || calls() > before, "it is renewed").await;
         settle().await;
         assert_eq!(text.keys().iter().filter(is_lease).count(), 1);
     }
@@ -177,7 +178,7 @@ async fn a_lease_is_renewed_while_the_page_is_made_and_then_given_back() {
     settle().await;
     handler.open();
     assert!(answers(tasks).await.iter().all(|answer| answer.text() == "answer 1"));
-    until("it is given back", || text.keys().iter().filter(is_lease).count() == 0).await;
+    until(async || text.keys().iter().filter(is_lease).count() == 0, "it is given back").await;
     assert_eq!(handler.calls(), 1);
 }
 

@@ -8,7 +8,8 @@ use http::Method;
 use larder::cache_page;
 use tower::Layer;
 
-use crate::gated::{Gated, answers, crowd};
+use crate::crowd::{answers, crowd};
+use crate::world::gated::Gated;
 use crate::world::{HOME, ask, get, get_with, page, request, worlds};
 
 const LONG: Duration = Duration::from_secs(600);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 use tower::{Layer, ServiceExt};
 
-use crate::gated::{Failed, Gated, answers, crowd, soon};
+use crate::crowd::{answers, crowd, soon};
+use crate::world::gated::{Failed, Gated};
 use crate::world::{HOME, ask, get, page, worlds};
 
 const LONG: Duration = Duration::from_secs(600);

@@ -2,7 +2,7 @@
 
 use tower::Layer;
 
-use crate::gated::Gated;
+use crate::world::gated::Gated;
 use crate::world::{HOME, World, ask, get, memory_world, page, text_world};
 
 async fn two_at_once(world: &World, handler: &Gated) {

@@ -8,7 +8,8 @@ use larder::{Cache, CacheLayer, ManualClock, Timestamp};
 use tokio::sync::watch;
 use tower::Layer;
 
-use crate::gated::{crowd, soon, until};
+use crate::crowd::{crowd, soon};
+use crate::world::gated::until;
 use crate::world::{HOME, Handler, Text, ask, forward, get, settle};
 
 /// Writes when its gate is open.
@@ -77,8 +78,8 @@ async fn only_so_many_pages_are_stored_behind_their_responses_at_once() {
     let site = CacheLayer::per_site().cache(&cache).longest_wait(Duration::from_secs(600)).layer(handler.clone());
     let tasks = crowd(&site, 200, |visitor| get(&format!("http://example.com/{visitor}"))).await;
     let answered = || tasks.iter().filter(|task| task.is_finished()).count();
-    until("the handler has run for all", || handler.calls() == 200).await;
-    until("all that are not held up are answered", || answered() == 64).await;
+    until(async || handler.calls() == 200, "the handler has run for all").await;
+    until(async || answered() == 64, "all that are not held up are answered").await;
     settle().await;
     assert_eq!(answered(), 64);
     gate.send_replace(true);

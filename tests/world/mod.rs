@@ -5,6 +5,7 @@
 mod apart;
 mod cache_status;
 mod forward;
+pub mod gated;
 mod script;
 mod text;
 

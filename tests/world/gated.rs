@@ -1,5 +1,5 @@
-//! A handler that is held at a gate, and crowds that wait for it.
-//! Every test of this program stands on it.
+//! A handler that is held at a gate, that fails when it is told to, and that counts how often it was asked.
+//! The tests of stale pages and of crowds stand on it.
 
 use std::fmt;
 use std::future::Future;
@@ -14,10 +14,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tower::Service;
-
-use crate::world::{Answer, Plain, ask, settle};
 
 /// As long as a slow and busy machine may take.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -68,10 +65,20 @@ impl Gated {
         Gated { calls, ended, gate: Arc::new(watch::Sender::new(false)), answers: Arc::new(answers) }
     }
 
+    /// The same with an open gate.
+    pub fn opened(
+        answers: impl Fn(&Parts, usize) -> Result<Response<Full<Bytes>>, Failed> + Send + Sync + 'static,
+    ) -> Self {
+        let gated = Gated::trying(answers);
+        gated.open();
+        gated
+    }
+
     pub fn open(&self) {
         self.gate.send_replace(true);
     }
 
+    /// From now on the handler begins, and answers when the gate is opened.
     pub fn close(&self) {
         self.gate.send_replace(false);
     }
@@ -83,12 +90,18 @@ impl Gated {
 
     /// Waits until it was asked so often.
     pub async fn is_asked(&self, calls: usize) {
-        until("the handler is asked", || self.calls() >= calls).await;
+        until(async || self.calls() >= calls, "the handler is asked").await;
+    }
+
+    /// Waits until it was asked so often, and not more.
+    pub async fn reach(&self, calls: usize) {
+        self.is_asked(calls).await;
+        assert_eq!(self.calls(), calls, "asked too often");
     }
 
     /// Waits until so many runs are over, answered or dropped.
     pub async fn has_ended(&self, runs: usize) {
-        until("the handler has ended", || self.ended.load(Ordering::SeqCst) >= runs).await;
+        until(async || self.ended.load(Ordering::SeqCst) >= runs, "the handler has ended").await;
     }
 }
 
@@ -113,46 +126,11 @@ impl<B: Send + 'static> Service<Request<B>> for Gated {
     }
 }
 
-/// Polls until it is so.
-pub async fn until(what: &str, is_so: impl Fn() -> bool) {
+/// Waits for something to happen that is about to.
+pub async fn until(mut has_happened: impl AsyncFnMut() -> bool, what: &str) {
     let begun = Instant::now();
-    while !is_so() {
+    while !has_happened().await {
         assert!(begun.elapsed() < PATIENCE, "not yet: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-/// Waits for what must not hang.
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("nobody hangs: {what}"))
-}
-
-/// Tasks that ask all at once. Returns when each has asked, and all that was ready has run.
-pub async fn crowd<S, B>(service: &S, visitors: usize, request: impl Fn(usize) -> Plain) -> Vec<JoinHandle<Answer>>
-where
-    S: Service<Plain, Response = Response<B>, Error: fmt::Debug, Future: Send> + Clone + Send + Sync + 'static,
-    B: http_body::Body<Data: Send, Error: fmt::Debug + Send> + Send + 'static,
-{
-    let begun = Arc::new(AtomicUsize::new(0));
-    let tasks = (0..visitors)
-        .map(|visitor| {
-            let (service, request, begun) = (service.clone(), request(visitor), Arc::clone(&begun));
-            tokio::spawn(async move {
-                begun.fetch_add(1, Ordering::SeqCst);
-                ask(&service, request).await
-            })
-        })
-        .collect();
-    until("all have asked", || begun.load(Ordering::SeqCst) == visitors).await;
-    settle().await;
-    tasks
-}
-
-/// What a crowd got.
-pub async fn answers(tasks: Vec<JoinHandle<Answer>>) -> Vec<Answer> {
-    let mut answers = Vec::new();
-    for task in tasks {
-        answers.push(soon("a visitor", task).await.unwrap());
-    }
-    answers
 }
