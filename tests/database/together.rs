@@ -1,6 +1,6 @@
 //! Several processes on one table, played by backends with connections of their own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use larder::Clock;
@@ -113,5 +113,30 @@ async fn dropped_calls_hand_nobody_anothers_answer() {
             });
         }
         tasks.join_all().await;
+    }
+}
+
+#[test]
+fn programs_that_begin_on_a_new_file_at_once_all_store() {
+    const PROGRAMS: usize = 6;
+    for turn in 0..100 {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("cache.db").display());
+        let all_at_once = Barrier::new(PROGRAMS);
+        std::thread::scope(|scope| {
+            for program in 0..PROGRAMS {
+                let (url, all_at_once) = (&url, &all_at_once);
+                scope.spawn(move || {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(async {
+                        let store = Database::builder(url).unwrap().create_table(true).build().unwrap();
+                        let (key, value) = (format!("k{program}"), text("stored"));
+                        all_at_once.wait();
+                        store.set(&key, value.clone(), None).await.unwrap_or_else(|error| panic!("{turn}: {error:?}"));
+                        assert_eq!(store.get(&key).await.unwrap(), Some(value));
+                    });
+                });
+            }
+        });
     }
 }

@@ -38,10 +38,18 @@ async fn is_there(connections: &Connections, table: &str) -> Result<bool, Troubl
     Ok(connections.count(count).await? > 0)
 }
 
-/// The file of a SQLite database comes into being with its first connection that may make it.
+/// The file of a SQLite database comes into being with its first connection that may make it. Two programs that do so at the
+/// same time stand in each other's way, and SQLite lets neither wait: the file is there all the same, and what follows is
+/// tried again where others are at it.
 async fn make_file(options: SqliteConnectOptions) -> Result<(), Trouble> {
-    if !options.get_filename().exists() {
-        options.create_if_missing(true).disable_statement_logging().connect().await?.close().await?;
+    let file = options.get_filename().to_owned();
+    if file.exists() {
+        return Ok(());
     }
-    Ok(())
+    let first = options.create_if_missing(true).disable_statement_logging();
+    let made = async { first.connect().await?.close().await };
+    match made.await {
+        Err(error) if !file.exists() => Err(error.into()),
+        _ => Ok(()),
+    }
 }
