@@ -23,7 +23,8 @@ use crate::race::unless;
 /// two reads at once it was half of one, and a hot page on memcached was answered a tenth less often (`benches/backends`).
 const MOST_AT_ONCE: u32 = 1;
 
-/// How long the next read waits for the one under way to end. A store that takes longer is slow, and nobody is to wait for it twice.
+/// How long the next read waits for the one under way to end. A store that takes longer is slow, and nobody is to wait for it
+/// twice.
 const LONGEST_WAIT: Duration = Duration::from_millis(5);
 
 /// So that readers of different keys seldom wait for each other's turn.

@@ -123,7 +123,7 @@ impl<'a> Inquiry<'a> {
                 if let Some(answer) = self.answers.get(position) {
                     pages.extend(answer.clone());
                 } else if let Some(key) = self.keys.get(position) {
-                    position_or_push(&mut unasked, 0, key.clone());
+                    unasked.push(key.clone());
                 }
             }
         }
