@@ -3,8 +3,10 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use http::Response;
 use tokio::task::JoinHandle;
@@ -18,25 +20,84 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("nobody hangs: {what}"))
 }
 
-/// Tasks that ask all at once. Returns when each has asked, and all that was ready has run.
+/// Tasks that ask all at once. Returns when each has its answer, or waits for what nobody but the test will do.
 pub async fn crowd<S, B>(service: &S, visitors: usize, request: impl Fn(usize) -> Plain) -> Vec<JoinHandle<Answer>>
 where
     S: Service<Plain, Response = Response<B>, Error: fmt::Debug, Future: Send> + Clone + Send + Sync + 'static,
     B: http_body::Body<Data: Send, Error: fmt::Debug + Send> + Send + 'static,
 {
-    let begun = Arc::new(AtomicUsize::new(0));
-    let tasks = (0..visitors)
+    let (tasks, visitors): (Vec<_>, Vec<_>) = (0..visitors)
         .map(|visitor| {
-            let (service, request, begun) = (service.clone(), request(visitor), Arc::clone(&begun));
-            tokio::spawn(async move {
-                begun.fetch_add(1, Ordering::SeqCst);
-                ask(&service, request).await
-            })
+            let (service, request, wakes) = (service.clone(), request(visitor), Arc::new(Wakes::new()));
+            let asks = Box::pin(async move { ask(&service, request).await });
+            (tokio::spawn(Visitor { asks, wakes: Arc::clone(&wakes) }), wakes)
         })
-        .collect();
-    until(async || begun.load(Ordering::SeqCst) == visitors, "all have asked").await;
-    settle().await;
+        .unzip();
+    until(
+        async || {
+            let before: Vec<_> = visitors.iter().map(|wakes| wakes.waiting_since()).collect();
+            settle().await;
+            before.iter().zip(&visitors).all(|(before, wakes)| before.is_some() && *before == wakes.waiting_since())
+        },
+        "everybody has an answer or waits",
+    )
+    .await;
     tasks
+}
+
+/// A visitor of whom one can tell from outside whether it waits.
+struct Visitor {
+    asks: Pin<Box<dyn Future<Output = Answer> + Send>>,
+    wakes: Arc<Wakes>,
+}
+
+/// How often a visitor was woken, how many of these it has followed up, and whether it has its answer.
+struct Wakes {
+    woken: AtomicUsize,
+    followed: AtomicUsize,
+    is_answered: AtomicBool,
+}
+
+impl Wakes {
+    /// A task begins as if woken once.
+    fn new() -> Self {
+        Wakes { woken: AtomicUsize::new(1), followed: AtomicUsize::new(0), is_answered: AtomicBool::new(false) }
+    }
+
+    /// The wake after which it began to wait, unless another has come since.
+    fn waiting_since(&self) -> Option<usize> {
+        if self.is_answered.load(Ordering::SeqCst) {
+            return Some(usize::MAX);
+        }
+        let followed = self.followed.load(Ordering::SeqCst);
+        (self.woken.load(Ordering::SeqCst) == followed).then_some(followed)
+    }
+}
+
+impl Future for Visitor {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let woken = self.wakes.woken.load(Ordering::SeqCst);
+        let bell = Waker::from(Arc::new(Bell { wakes: Arc::clone(&self.wakes), task: context.waker().clone() }));
+        let answer = self.asks.as_mut().poll(&mut Context::from_waker(&bell));
+        self.wakes.is_answered.store(answer.is_ready(), Ordering::SeqCst);
+        self.wakes.followed.store(woken, Ordering::SeqCst);
+        answer
+    }
+}
+
+/// Counts a wake, and passes it on.
+struct Bell {
+    wakes: Arc<Wakes>,
+    task: Waker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wakes.woken.fetch_add(1, Ordering::SeqCst);
+        self.task.wake_by_ref();
+    }
 }
 
 /// What a crowd got.

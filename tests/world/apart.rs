@@ -4,10 +4,12 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use larder::Clock;
 use larder::backend::{Backend, KeyRule, Reply, Stored};
+
+use crate::world::at_work::AtWork;
 
 /// A backend under keys of its own. Pages are too old by the test's clock, while the store, which has a clock of its own,
 /// keeps them: lifetimes are longer there, so that a slow machine loses none.
@@ -19,32 +21,7 @@ pub struct Apart<B> {
     keys: Mutex<HashSet<String>>,
 }
 
-/// The calls that have begun and not ended, of all stores of this process.
-static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 static PARTS: AtomicUsize = AtomicUsize::new(0);
-
-struct AtWork;
-
-impl AtWork {
-    fn begin() -> Self {
-        AT_WORK.fetch_add(1, Ordering::SeqCst);
-        AtWork
-    }
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        AT_WORK.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Waits until no store is at work; other tests of this process may keep it waiting, but not for ever.
-pub async fn idle() {
-    let begun = Instant::now();
-    while AT_WORK.load(Ordering::SeqCst) > 0 && begun.elapsed() < Duration::from_secs(1) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
 
 impl<B: Backend> Apart<B> {
     /// On a store that tells the time by the given clock itself.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 mod apart;
+mod at_work;
 mod cache_status;
 mod forward;
 pub mod gated;
@@ -234,6 +235,6 @@ where
 pub async fn settle() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
-        apart::idle().await;
+        at_work::idle().await;
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use larder::backend::{Backend, KeyRule, Reply, Stored, backend_error, counted};
 use larder::{Clock, Error, Timestamp};
 
+use crate::world::at_work::AtWork;
+
 type Entries = HashMap<String, (Stored, Timestamp)>;
 
 #[derive(Clone)]
@@ -82,8 +84,10 @@ impl Text {
         key: &'a str,
         work: impl FnOnce(&mut Entries, Timestamp) -> Result<T, Error> + Send + 'a,
     ) -> Reply<'a, T> {
+        let at_work = AtWork::begin();
         self.0.seen.lock().unwrap().push(key.to_owned());
         Reply::pending(async move {
+            let _at_work = at_work;
             tokio::task::yield_now().await;
             if self.0.is_down.load(Ordering::SeqCst) {
                 return Err(backend_error("text", "it is down"));
