@@ -27,8 +27,10 @@ impl Deref for MariaDb {
     }
 }
 
-/// Makes the data on the first start. `$0` is the server, the rest are its arguments.
+/// Makes the data on the first start. `$0` is the server, the rest are its arguments. The folder for temporary tables is its
+/// own: a server that starts clears away what it finds in there, another server's tables too.
 const START: &str = r#"
+mkdir -p tmp && export TMPDIR="$PWD/tmp"
 if [ ! -e data/mysql ]; then
     mariadb-install-db --no-defaults --datadir="$PWD/data" --auth-root-authentication-method=normal --skip-test-db \
         --skip-name-resolve || exit
