@@ -15,8 +15,6 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use super::dialect::{FEW_KEYS, Sql, Vendor};
 use super::problem::{Trouble, is_undone, lost_its_connection};
 
-/// How often a statement is tried again that others undid.
-const MOST_UNDONE: u32 = 8;
 /// How often a statement is tried again whose connection was gone.
 const MOST_LOST: u32 = 3;
 /// A connection that was idle for longer is asked whether it is still alive before it is used.
@@ -257,8 +255,8 @@ impl Connections {
                     Ok(outcome) => return Ok(outcome),
                     Err(trouble) => trouble,
                 };
-                let is_in_time = limit.is_none_or(|limit| begun.elapsed() < limit);
-                if is_undone(&trouble) && is_in_time && undone < MOST_UNDONE {
+                let is_in_time = limit.is_some_and(|limit| begun.elapsed() < limit);
+                if is_undone(&trouble) && is_in_time {
                     undone += 1;
                     tokio::time::sleep(pause(undone)).await;
                 } else if lost_its_connection(&trouble) && work.is_repeatable() && lost < MOST_LOST {
