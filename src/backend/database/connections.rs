@@ -1,6 +1,7 @@
 //! The connections to a database: opened when first needed, and every statement run to its end even if nobody waits for its
 //! answer any more. The backend sends its statements through here.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use tokio::time::Instant;
 
 use super::dialect::{FEW_KEYS, Sql, Vendor};
 use super::problem::{Trouble, is_undone, lost_its_connection};
@@ -239,33 +241,64 @@ impl Connections {
     }
 
     fn run(&self, work: Work, limit: Duration) -> ToItsEnd<Result<Outcome, Trouble>> {
-        let (pool, is_sqlite) = (self.pool(), self.vendor() == Vendor::Sqlite);
+        let is_sqlite = self.vendor() == Vendor::Sqlite;
         let writes = matches!(work, Work::Write(_) | Work::Script(_));
         let writer = (is_sqlite && writes).then(|| Arc::clone(&self.writer));
         let limit = (!self.is_in_memory).then_some(limit);
-        ToItsEnd(Some(Box::pin(async move {
-            let _writing = match writer {
-                Some(writer) => Some(writer.lock_owned().await),
-                None => None,
-            };
-            let begun = tokio::time::Instant::now();
-            let (mut undone, mut lost) = (0, 0);
-            loop {
-                let trouble = match pool.try_once(&work, limit).await {
-                    Ok(outcome) => return Ok(outcome),
-                    Err(trouble) => trouble,
-                };
-                let is_in_time = limit.is_some_and(|limit| begun.elapsed() < limit);
-                if is_undone(&trouble) && is_in_time {
-                    undone += 1;
-                    tokio::time::sleep(pause(undone)).await;
-                } else if lost_its_connection(&trouble) && work.is_repeatable() && lost < MOST_LOST {
-                    lost += 1;
-                } else {
-                    return Err(trouble);
-                }
-            }
-        })))
+        // Each with a future of its own: one for all of them has the size of the largest, and is moved with every call.
+        match self.pool() {
+            Pool::Sqlite(pool) => ToItsEnd(Some(Box::pin(carry_out(pool, work, writer, limit)))),
+            Pool::Postgres(pool) => ToItsEnd(Some(Box::pin(carry_out(pool, work, writer, limit)))),
+            Pool::MySql(pool) => ToItsEnd(Some(Box::pin(carry_out(pool, work, writer, limit)))),
+        }
+    }
+}
+
+/// Does the work in its turn, and again where others undid it or the connection was gone.
+async fn carry_out<DB: Perform>(
+    pool: sqlx::Pool<DB>,
+    work: Work,
+    writer: Option<Arc<tokio::sync::Mutex<()>>>,
+    limit: Option<Duration>,
+) -> Result<Outcome, Trouble> {
+    let _writing = match writer {
+        Some(writer) => Some(writer.lock_owned().await),
+        None => None,
+    };
+    let begun = Instant::now();
+    let (mut undone, mut lost) = (0, 0);
+    loop {
+        let trouble = match try_once(&pool, &work, limit).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(trouble) => trouble,
+        };
+        let is_in_time = limit.is_some_and(|limit| begun.elapsed() < limit);
+        if is_undone(&trouble) && is_in_time {
+            undone += 1;
+            tokio::time::sleep(pause(undone)).await;
+        } else if lost_its_connection(&trouble) && work.is_repeatable() && lost < MOST_LOST {
+            lost += 1;
+        } else {
+            return Err(trouble);
+        }
+    }
+}
+
+async fn try_once<DB: Perform>(
+    pool: &sqlx::Pool<DB>,
+    work: &Work,
+    limit: Option<Duration>,
+) -> Result<Outcome, Trouble> {
+    let mut connection = pool.acquire().await?;
+    let Some(limit) = limit else { return Ok(DB::perform(&mut connection, work).await?) };
+    // The result is bound first: the future that borrows the connection is gone then.
+    let outcome = tokio::time::timeout(limit, DB::perform(&mut connection, work)).await;
+    match outcome {
+        Ok(outcome) => Ok(outcome?),
+        Err(_) => {
+            connection.close_on_drop();
+            Err(Trouble::Late)
+        }
     }
 }
 
@@ -308,97 +341,78 @@ impl Work {
     }
 }
 
-impl Pool {
-    async fn try_once(&self, work: &Work, limit: Option<Duration>) -> Result<Outcome, Trouble> {
-        macro_rules! within_limit {
-            ($pool:ident, $perform:ident) => {{
-                let mut connection = $pool.acquire().await?;
-                let Some(limit) = limit else { return Ok($perform(&mut connection, work).await?) };
-                // The result is bound first: the future that borrows the connection is gone then.
-                let outcome = tokio::time::timeout(limit, $perform(&mut connection, work)).await;
-                match outcome {
-                    Ok(outcome) => Ok(outcome?),
-                    Err(_) => {
-                        connection.close_on_drop();
-                        Err(Trouble::Late)
-                    }
-                }
-            }};
-        }
-        match self {
-            Pool::Sqlite(pool) => within_limit!(pool, perform_on_sqlite),
-            Pool::Postgres(pool) => within_limit!(pool, perform_on_postgres),
-            Pool::MySql(pool) => within_limit!(pool, perform_on_mysql),
-        }
-    }
+/// A database that work is done on.
+trait Perform: sqlx::Database {
+    fn perform(
+        connection: &mut Self::Connection,
+        work: &Work,
+    ) -> impl Future<Output = Result<Outcome, sqlx::Error>> + Send;
 }
 
 /// The same work on the connection of each database; only how arguments are bound differs.
 macro_rules! perform {
-    ($name:ident, $database:ty, |$query:ident, $arg:ident| $bind:expr) => {
-        async fn $name(
-            connection: &mut <$database as sqlx::Database>::Connection,
-            work: &Work,
-        ) -> Result<Outcome, sqlx::Error> {
-            let query = |statement: &Statement| {
-                let sql = AssertSqlSafe(Arc::clone(&statement.sql));
-                let mut $query = sqlx::query::<$database>(sql).persistent(statement.is_lasting);
-                for $arg in &statement.args {
-                    $query = $bind;
-                }
-                $query
-            };
-            // Unchecked: a table of Django's may have text of another width or collation. Bytes are bytes.
-            let row =
-                |row: &<$database as sqlx::Database>::Row| Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?));
-            match work {
-                Work::Write(statement) => {
-                    let done = query(statement).execute(connection).await?;
-                    Ok(Outcome::Changed(done.rows_affected()))
-                }
-                Work::Read(statement) => {
-                    let rows = query(statement).fetch_all(connection).await?;
-                    Ok(Outcome::Rows(rows.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
-                }
-                Work::ReadOne(statement) => {
-                    let found = query(statement).fetch_optional(connection).await?;
-                    Ok(Outcome::Rows(found.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
-                }
-                Work::Count(statement) => {
-                    let row = query(statement).fetch_one(connection).await?;
-                    Ok(Outcome::Number(row.try_get_unchecked(0)?))
-                }
-                // A box of its own, so that the other calls need no room for it.
-                Work::Script(statements) => {
-                    Box::pin(async move {
-                        let mut transaction = connection.begin().await?;
-                        for statement in statements {
-                            sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
-                        }
-                        transaction.commit().await?;
-                        Ok(Outcome::Changed(0))
-                    })
-                    .await
+    ($database:ty, |$query:ident, $arg:ident| $bind:expr) => {
+        impl Perform for $database {
+            async fn perform(connection: &mut Self::Connection, work: &Work) -> Result<Outcome, sqlx::Error> {
+                let query = |statement: &Statement| {
+                    let sql = AssertSqlSafe(Arc::clone(&statement.sql));
+                    let mut $query = sqlx::query::<Self>(sql).persistent(statement.is_lasting);
+                    for $arg in &statement.args {
+                        $query = $bind;
+                    }
+                    $query
+                };
+                // Unchecked: a table of Django's may have text of another width or collation. Bytes are bytes.
+                let row = |row: &Self::Row| Ok((row.try_get_unchecked(0)?, row.try_get_unchecked(1)?));
+                match work {
+                    Work::Write(statement) => {
+                        let done = query(statement).execute(connection).await?;
+                        Ok(Outcome::Changed(done.rows_affected()))
+                    }
+                    Work::Read(statement) => {
+                        let rows = query(statement).fetch_all(connection).await?;
+                        Ok(Outcome::Rows(rows.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
+                    }
+                    Work::ReadOne(statement) => {
+                        let found = query(statement).fetch_optional(connection).await?;
+                        Ok(Outcome::Rows(found.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
+                    }
+                    Work::Count(statement) => {
+                        let row = query(statement).fetch_one(connection).await?;
+                        Ok(Outcome::Number(row.try_get_unchecked(0)?))
+                    }
+                    // A box of its own, so that the other calls need no room for it.
+                    Work::Script(statements) => {
+                        Box::pin(async move {
+                            let mut transaction = connection.begin().await?;
+                            for statement in statements {
+                                sqlx::raw_sql(AssertSqlSafe(statement.as_str())).execute(&mut *transaction).await?;
+                            }
+                            transaction.commit().await?;
+                            Ok(Outcome::Changed(0))
+                        })
+                        .await
+                    }
                 }
             }
         }
     };
 }
 
-perform!(perform_on_sqlite, sqlx::Sqlite, |query, arg| match arg {
+perform!(sqlx::Sqlite, |query, arg| match arg {
     Arg::Key(text) | Arg::Text(text) => query.bind(text.as_str()),
     Arg::Keys(keys) => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
     Arg::Number(number) => query.bind(*number),
 });
 
-perform!(perform_on_postgres, sqlx::Postgres, |query, arg| match arg {
+perform!(sqlx::Postgres, |query, arg| match arg {
     Arg::Key(text) | Arg::Text(text) => query.bind(text.as_str()),
     Arg::Keys(keys) if keys.len() <= FEW_KEYS => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
     Arg::Keys(keys) => query.bind(keys.as_slice()),
     Arg::Number(number) => query.bind(*number),
 });
 
-perform!(perform_on_mysql, sqlx::MySql, |query, arg| match arg {
+perform!(sqlx::MySql, |query, arg| match arg {
     Arg::Text(text) => query.bind(text.as_str()),
     // Once to find the row, once to compare byte by byte.
     Arg::Key(text) => query.bind(text.as_str()).bind(text.as_str()),
