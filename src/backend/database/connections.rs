@@ -15,7 +15,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::time::Instant;
 
 use super::dialect::{FEW_KEYS, Sql, Vendor};
+use super::moment::{Microseconds, text_of};
 use super::problem::{Trouble, is_undone, lost_its_connection};
+use crate::clock::Timestamp;
 
 /// How often a statement is tried again whose connection was gone.
 const MOST_LOST: u32 = 3;
@@ -37,7 +39,11 @@ pub(super) enum Arg {
     Key(String),
     /// The keys that a row has one of.
     Keys(Vec<String>),
+    /// The same where rows are read: MySQL may find one of a key that the column does not tell apart, too, and it takes less
+    /// time to compare the keys of the rows that come.
+    Sought(Vec<String>),
     Text(String),
+    Moment(Timestamp),
     Number(i64),
 }
 
@@ -401,14 +407,18 @@ macro_rules! perform {
 
 perform!(sqlx::Sqlite, |query, arg| match arg {
     Arg::Key(text) | Arg::Text(text) => query.bind(text.as_str()),
-    Arg::Keys(keys) => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
+    Arg::Keys(keys) | Arg::Sought(keys) => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
+    Arg::Moment(moment) => query.bind(text_of(*moment)),
     Arg::Number(number) => query.bind(*number),
 });
 
 perform!(sqlx::Postgres, |query, arg| match arg {
     Arg::Key(text) | Arg::Text(text) => query.bind(text.as_str()),
-    Arg::Keys(keys) if keys.len() <= FEW_KEYS => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
-    Arg::Keys(keys) => query.bind(keys.as_slice()),
+    Arg::Keys(keys) | Arg::Sought(keys) if keys.len() <= FEW_KEYS => {
+        keys.iter().fold(query, |query, key| query.bind(key.as_str()))
+    }
+    Arg::Keys(keys) | Arg::Sought(keys) => query.bind(keys.as_slice()),
+    Arg::Moment(moment) => query.bind(Microseconds(*moment)),
     Arg::Number(number) => query.bind(*number),
 });
 
@@ -417,6 +427,8 @@ perform!(sqlx::MySql, |query, arg| match arg {
     // Once to find the row, once to compare byte by byte.
     Arg::Key(text) => query.bind(text.as_str()).bind(text.as_str()),
     Arg::Keys(keys) => keys.iter().chain(keys).fold(query, |query, key| query.bind(key.as_str())),
+    Arg::Sought(keys) => keys.iter().fold(query, |query, key| query.bind(key.as_str())),
+    Arg::Moment(moment) => query.bind(text_of(*moment)),
     Arg::Number(number) => query.bind(*number),
 });
 

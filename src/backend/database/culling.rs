@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::connections::{Arg, Statement};
-use super::moment::text_of;
 use super::{Shared, told};
 use crate::error::Error;
 
@@ -83,8 +82,8 @@ pub(super) async fn cull(shared: &Shared) -> Result<u64, Error> {
 /// Removes dead entries; says how many.
 pub(super) async fn purge(shared: &Shared) -> Result<u64, Error> {
     in_batches(shared, u64::MAX, |some| {
-        let now = text_of(shared.clock.now());
-        let args = [Arg::from(now.as_str()), Arg::from(now.as_str()), Arg::Number(some)];
+        let now = Arg::Moment(shared.clock.now());
+        let args = [now.clone(), now, Arg::Number(some)];
         Statement::new(&shared.statements.delete_dead, args)
     })
     .await

@@ -41,7 +41,7 @@ pub(super) type Sql = Arc<str>;
 pub(super) struct Statements {
     pub(super) vendor: Vendor,
     table: String,
-    /// Args: key, now. Columns: key, value.
+    /// Args: a sought key, now. Columns: key, value.
     pub(super) get: Sql,
     /// Args: key, now. One number.
     pub(super) count_live: Sql,
@@ -89,7 +89,7 @@ impl Statements {
         };
         let mut statements = Statements {
             vendor,
-            get: sql("SELECT {cache_key}, {value} FROM {table} WHERE {is_key} AND {expires} > {moment}"),
+            get: sql("SELECT {cache_key}, {value} FROM {table} WHERE {cache_key} = {arg} AND {expires} > {moment}"),
             count_live: sql("SELECT COUNT(*) FROM {table} WHERE {is_key} AND {expires} > {moment}"),
             set: sql("INSERT INTO {table} ({columns}) VALUES {row} {or_replace}"),
             add: sql(of(
@@ -126,7 +126,7 @@ impl Statements {
         statements
     }
 
-    /// Args: keys, now. Columns: key, value.
+    /// Args: sought keys, now. Columns: key, value.
     pub(super) fn get_many(&self, keys: usize) -> Sql {
         match keys.checked_sub(1).and_then(|position| self.get_few.get(position)) {
             Some(written) => Arc::clone(written),
@@ -135,14 +135,14 @@ impl Statements {
     }
 
     fn written_get_many(&self, keys: usize) -> Sql {
-        let is_one_of = self.is_one_of(keys);
+        let may_be_one_of = self.may_be_one_of(keys);
         // PostgreSQL plans a prepared statement once for all keys, and would rather go through all living rows of a small
         // table than find a few by their keys. Such a condition is nothing it has an index for.
         let is_alive = match self.vendor {
             Vendor::Postgres => "({expires} > {moment}) IS TRUE",
             Vendor::Sqlite | Vendor::MySql => "{expires} > {moment}",
         };
-        self.sql(&format!("SELECT {{cache_key}}, {{value}} FROM {{table}} WHERE {is_one_of} AND {is_alive}"))
+        self.sql(&format!("SELECT {{cache_key}}, {{value}} FROM {{table}} WHERE {may_be_one_of} AND {is_alive}"))
     }
 
     /// Args: key, value and expires of each row. No key comes twice.
@@ -164,18 +164,22 @@ impl Statements {
         self.sql(&format!("DELETE FROM {{table}} WHERE {is_one_of}"))
     }
 
-    /// Whether a row is that of one of several keys. Many are one argument to PostgreSQL; few are one each, as it finds rows
-    /// by their keys where it sees that there are few.
+    /// Whether a row is that of one of several keys.
     fn is_one_of(&self, keys: usize) -> String {
-        let each = |one: &str| vec![one; keys].join(", ");
-        match self.vendor {
-            Vendor::Sqlite => format!("{{cache_key}} IN ({})", each("{arg}")),
-            Vendor::Postgres if keys <= FEW_KEYS => format!("{{cache_key}} IN ({})", each("{arg}")),
-            Vendor::Postgres => "{cache_key} = ANY({arg})".to_owned(),
-            Vendor::MySql => {
-                format!("{{cache_key}} IN ({}) AND {{exact_key}} IN ({})", each("{arg}"), each("CAST({arg} AS BINARY)"))
-            }
+        let mut is_one_of = self.may_be_one_of(keys);
+        if self.vendor == Vendor::MySql {
+            is_one_of += &format!(" AND {{exact_key}} IN ({})", vec!["CAST({arg} AS BINARY)"; keys].join(", "));
         }
+        is_one_of
+    }
+
+    /// The same of keys as the column tells them apart. Many are one argument to PostgreSQL; few are one each, as it finds
+    /// rows by their keys where it sees that there are few.
+    fn may_be_one_of(&self, keys: usize) -> String {
+        if self.vendor == Vendor::Postgres && keys > FEW_KEYS {
+            return "{cache_key} = ANY({arg})".to_owned();
+        }
+        format!("{{cache_key}} IN ({})", vec!["{arg}"; keys].join(", "))
     }
 
     fn sql(&self, template: &str) -> Sql {
@@ -262,9 +266,7 @@ impl Renderer<'_> {
                 self.args += 1;
                 self.out.push_str(&format!("${}", self.args));
             }
-            ("moment", Sqlite) => self.render("{arg}"),
-            // Without the offset, the time zone of the session would count.
-            ("moment", Postgres) => self.render("CAST({arg} || '+00' AS timestamp with time zone)"),
+            ("moment", Sqlite | Postgres) => self.render("{arg}"),
             ("moment", MySql) => self.render("CAST({arg} AS DATETIME(6))"),
             ("is_key", Sqlite | Postgres) => self.render("{cache_key} = {arg}"),
             // The first half finds the row by the index. The second half compares byte by byte, whatever the collation of
@@ -311,7 +313,7 @@ mod tests {
         assert_eq!(
             &*statements.delete,
             "DELETE FROM \"a {arg} \"\"?\"\" $1\" WHERE \"cache_key\" = $1 \
-             AND \"expires\" > CAST($2 || '+00' AS timestamp with time zone)"
+             AND \"expires\" > $2"
         );
     }
 
@@ -330,6 +332,8 @@ mod tests {
         assert!(sql(Vendor::Postgres).contains("IN ($1, $2)"));
         let many = Statements::of(Vendor::Postgres, "t").get_many(FEW_KEYS + 1);
         assert!(many.contains("= ANY($1)"), "{many}");
-        assert!(sql(Vendor::MySql).contains("IN (?, ?) AND CAST("));
+        assert!(sql(Vendor::MySql).contains("IN (?, ?) AND `expires`"));
+        let deletion = Statements::of(Vendor::MySql, "t").delete_many(2);
+        assert!(deletion.contains("IN (?, ?) AND CAST("), "{deletion}");
     }
 }

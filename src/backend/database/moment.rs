@@ -1,10 +1,50 @@
-//! Moments as the column `expires` holds them: text in UTC that SQLite keeps as it is, that PostgreSQL and MySQL read into
-//! their own type, and that Django reads back. The backend writes and compares by it; nothing here is ever parsed.
+//! Moments as the column `expires` holds them: text in UTC that SQLite keeps as it is and MySQL reads into its own type, and
+//! PostgreSQL's own type; Django reads all of them back. The connections write and compare by it; nothing here is ever read.
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
+use sqlx::{Encode, Postgres, Type};
 
 use crate::clock::Timestamp;
 
 /// When an entry expires that never does, as Django writes it (DB-5).
 const NEVER: &str = "9999-12-31 23:59:59";
+/// The same as a Unix time in seconds.
+const NEVER_AS_SECONDS: i64 = 253_402_300_799;
+
+/// A moment in UTC as PostgreSQL has it in a `timestamp with time zone`: it need not read a text for each statement.
+pub(super) struct Microseconds(pub(super) Timestamp);
+
+/// From 1970 to 2000, which PostgreSQL counts from, in seconds.
+const POSTGRES_EPOCH: i64 = 946_684_800;
+
+impl Microseconds {
+    /// Since the beginning of the year 2000; what is less is cut.
+    fn since_2000(&self) -> i64 {
+        let unix = match self.0 {
+            Timestamp::NEVER => NEVER_AS_SECONDS * 1_000_000,
+            moment => (moment.as_nanos() / 1_000) as i64,
+        };
+        unix - POSTGRES_EPOCH * 1_000_000
+    }
+}
+
+impl Type<Postgres> for Microseconds {
+    fn type_info() -> PgTypeInfo {
+        /// Of `timestamp with time zone`, in every PostgreSQL.
+        const TIMESTAMPTZ: Oid = Oid(1184);
+        PgTypeInfo::with_oid(TIMESTAMPTZ)
+    }
+}
+
+impl Encode<'_, Postgres> for Microseconds {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(&self.since_2000().to_be_bytes());
+        Ok(IsNull::No)
+    }
+}
 
 /// The text of a moment in UTC, cut to the microseconds that the columns keep. Without a fraction where it is zero, as
 /// Python writes it, so that text sorts as time does.
@@ -85,6 +125,20 @@ mod tests {
         assert_eq!(text(1_000), "2026-01-01 00:00:00.000001");
         assert_eq!(text(999), "2026-01-01 00:00:00");
         assert_eq!(text(1_999), "2026-01-01 00:00:00.000001");
+    }
+
+    #[test]
+    fn postgres_counts_microseconds_from_its_own_beginning() {
+        // As PostgreSQL's `extract(epoch from …::timestamptz - '2000-01-01+00') * 1000000`.
+        let moments = [
+            (Timestamp::from_secs(0), -946_684_800_000_000),
+            (Timestamp::from_secs(946_684_800), 0),
+            (Timestamp::from_secs(1_767_225_600).after(Duration::from_nanos(1_999)), 820_540_800_000_001),
+            (Timestamp::NEVER, 252_455_615_999_000_000),
+        ];
+        for (moment, microseconds) in moments {
+            assert_eq!(Microseconds(moment).since_2000(), microseconds);
+        }
     }
 
     #[test]

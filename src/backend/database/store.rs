@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::connections::{Arg, KeyAndValue, Statement};
 use super::dialect::{FEW_KEYS, Sql, Vendor};
-use super::moment::text_of;
 use super::problem::{Trouble, is_taken};
 use super::row_key::{DIGEST_MARK, RowKey, may_begin_plain_keys};
 use super::row_value::{Content, decode, decode_digested, encode};
@@ -99,6 +98,8 @@ impl Backend for Database {
                 let Content::Value(stored) = content else { return Err(Error::NotANumber { key: key.to_owned() }) };
                 let (number, next) = counted(key, &stored, delta)?;
                 let next = encode(key, &RowKey::of(key), &next);
+                // What is no UTF-8 is no base64 either, and was foreign.
+                let text = String::from_utf8(text).unwrap_or_default();
                 let args = [Arg::Text(next), key_arg(key), self.now(), Arg::Text(text)];
                 // Nothing is changed where somebody else has changed it meanwhile, in another process.
                 if self.write(Statement::new(&self.0.statements.replace, args).once()).await? > 0 {
@@ -223,11 +224,11 @@ impl Database {
     }
 
     fn now(&self) -> Arg {
-        Arg::Text(text_of(self.0.clock.now()))
+        Arg::Moment(self.0.clock.now())
     }
 
     fn expiry(&self, ttl: Option<Duration>) -> Arg {
-        Arg::Text(text_of(self.0.clock.now().after_ttl(ttl)))
+        Arg::Moment(self.0.clock.now().after_ttl(ttl))
     }
 
     fn row(&self, key: &str, value: &Stored, ttl: Option<Duration>) -> Vec<Arg> {
@@ -241,14 +242,14 @@ impl Database {
     }
 
     /// The text of the live row under a key, and what it means. One statement.
-    async fn content(&self, key: &str) -> Result<Option<(String, Content)>, Error> {
-        let found = self.read_one(Statement::new(&self.0.statements.get, [key_arg(key), self.now()])).await?;
+    async fn content(&self, key: &str) -> Result<Option<(Vec<u8>, Content)>, Error> {
         let row_key = RowKey::of(key);
+        let args = [Arg::from(row_key.text()), self.now()];
+        let found = self.read_one(Statement::new(&self.0.statements.get, args)).await?;
         let row = found.filter(|(its_key, _)| its_key == row_key.text().as_bytes());
         Ok(row.map(|(_, text)| {
             let content = decode(key, &row_key, &text);
-            // What is no UTF-8 is no base64 either, and stays foreign.
-            (String::from_utf8(text).unwrap_or_default(), content)
+            (text, content)
         }))
     }
 
@@ -260,7 +261,7 @@ impl Database {
         texts.dedup();
         let count = texts.len();
         let sql = self.0.statements.get_many(count);
-        let rows = self.read(self.on_many(Statement::new(&sql, [Arg::Keys(texts), self.now()]), count)).await?;
+        let rows = self.read(self.on_many(Statement::new(&sql, [Arg::Sought(texts), self.now()]), count)).await?;
         let value = |(key, row_key): (&String, &RowKey<'_>), text: Option<&Vec<u8>>| {
             text.and_then(|text| decode(key, row_key, text).value())
         };
