@@ -54,25 +54,22 @@ pub(super) fn text_of(moment: Timestamp) -> String {
     }
     let (seconds, microseconds) = (moment.as_secs(), moment.as_nanos() / 1_000 % 1_000_000);
     let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     // Digit by digit, as every statement on a live row has a moment, and to format one takes as long as to find a row.
-    let mut text = String::with_capacity(NEVER.len() + 7);
-    let fields = [("", year, 4), ("-", month, 2), ("-", day, 2), (" ", hour, 2), (":", minute, 2), (":", second, 2)];
-    for (before, number, digits) in fields {
-        text.push_str(before);
-        push_digits(&mut text, number, digits);
+    let mut text = *b"0000-00-00 00:00:00.000000";
+    let fields =
+        [(0..4, year), (5..7, month), (8..10, day), (11..13, seconds / 3_600 % 24), (14..16, seconds / 60 % 60)];
+    for (place, number) in fields.into_iter().chain([(17..19, seconds % 60), (20..26, microseconds)]) {
+        write_digits(&mut text[place], number);
     }
-    if microseconds > 0 {
-        text.push('.');
-        push_digits(&mut text, microseconds, 6);
-    }
-    text
+    let length = if microseconds > 0 { text.len() } else { NEVER.len() };
+    text[..length].iter().copied().map(char::from).collect()
 }
 
-/// The last so many digits of a number. Years have four: no moment is later than the year 2554.
-fn push_digits(text: &mut String, number: u64, digits: u32) {
-    for digit in (0..digits).rev() {
-        text.push(char::from(b'0' + (number / 10_u64.pow(digit) % 10) as u8));
+/// The last digits of a number, as many as there is room for. Years have four: no moment is later than the year 2554.
+fn write_digits(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 
