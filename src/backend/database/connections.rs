@@ -252,11 +252,11 @@ impl Connections {
         let writer = (is_sqlite && writes).then(|| Arc::clone(&self.writer));
         let limit = (!self.is_in_memory).then_some(limit);
         // Each with a future of its own: one for all of them has the size of the largest, and is moved with every call.
-        match self.pool() {
-            Pool::Sqlite(pool) => ToItsEnd(Some(Box::pin(carry_out(pool, work, writer, limit)))),
-            Pool::Postgres(pool) => ToItsEnd(Some(Box::pin(carry_out(pool, work, writer, limit)))),
-            Pool::MySql(pool) => ToItsEnd(Some(Box::pin(carry_out(pool, work, writer, limit)))),
-        }
+        ToItsEnd(Some(match self.pool() {
+            Pool::Sqlite(pool) => Box::pin(carry_out(pool, work, writer, limit)),
+            Pool::Postgres(pool) => Box::pin(carry_out(pool, work, writer, limit)),
+            Pool::MySql(pool) => Box::pin(carry_out(pool, work, writer, limit)),
+        }))
     }
 }
 

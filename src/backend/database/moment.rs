@@ -54,11 +54,12 @@ pub(super) fn text_of(moment: Timestamp) -> String {
     }
     let (seconds, microseconds) = (moment.as_secs(), moment.as_nanos() / 1_000 % 1_000_000);
     let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     // Digit by digit, as every statement on a live row has a moment, and to format one takes as long as to find a row.
     let mut text = *b"0000-00-00 00:00:00.000000";
-    let fields =
-        [(0..4, year), (5..7, month), (8..10, day), (11..13, seconds / 3_600 % 24), (14..16, seconds / 60 % 60)];
-    for (place, number) in fields.into_iter().chain([(17..19, seconds % 60), (20..26, microseconds)]) {
+    let date = [(0..4, year), (5..7, month), (8..10, day)];
+    let time = [(11..13, hour), (14..16, minute), (17..19, second), (20..26, microseconds)];
+    for (place, number) in date.into_iter().chain(time) {
         write_digits(&mut text[place], number);
     }
     let length = if microseconds > 0 { text.len() } else { NEVER.len() };
