@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use http::Response;
@@ -51,26 +51,24 @@ struct Visitor {
     wakes: Arc<Wakes>,
 }
 
-/// How often a visitor was woken, how many of these it has followed up, and whether it has its answer.
+/// How often a visitor was woken, and how many of these it has followed up; [`ANSWERED`] where it has its answer.
 struct Wakes {
     woken: AtomicUsize,
     followed: AtomicUsize,
-    is_answered: AtomicBool,
 }
+
+const ANSWERED: usize = usize::MAX;
 
 impl Wakes {
     /// A task begins as if woken once.
     fn new() -> Self {
-        Wakes { woken: AtomicUsize::new(1), followed: AtomicUsize::new(0), is_answered: AtomicBool::new(false) }
+        Wakes { woken: AtomicUsize::new(1), followed: AtomicUsize::new(0) }
     }
 
     /// The wake after which it began to wait, unless another has come since.
     fn waiting_since(&self) -> Option<usize> {
-        if self.is_answered.load(Ordering::SeqCst) {
-            return Some(usize::MAX);
-        }
         let followed = self.followed.load(Ordering::SeqCst);
-        (self.woken.load(Ordering::SeqCst) == followed).then_some(followed)
+        (followed == ANSWERED || followed == self.woken.load(Ordering::SeqCst)).then_some(followed)
     }
 }
 
@@ -81,8 +79,7 @@ impl Future for Visitor {
         let woken = self.wakes.woken.load(Ordering::SeqCst);
         let bell = Waker::from(Arc::new(Bell { wakes: Arc::clone(&self.wakes), task: context.waker().clone() }));
         let answer = self.asks.as_mut().poll(&mut Context::from_waker(&bell));
-        self.wakes.is_answered.store(answer.is_ready(), Ordering::SeqCst);
-        self.wakes.followed.store(woken, Ordering::SeqCst);
+        self.wakes.followed.store(if answer.is_ready() { ANSWERED } else { woken }, Ordering::SeqCst);
         answer
     }
 }
