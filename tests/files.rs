@@ -17,6 +17,8 @@ mod faults;
 mod pages;
 #[path = "files/processes.rs"]
 mod processes;
+#[path = "files/readers.rs"]
+mod readers;
 #[path = "files/stored.rs"]
 mod stored;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Files;
 use super::folder::Folder;
+use super::readers::Readers;
 use super::store::Store;
 use super::tally::Tally;
 use crate::backend::url::StoreUrl;
@@ -91,7 +92,8 @@ impl FilesBuilder {
                 "every user of this machine may write into the directory of a file cache, and so forge what is served"
             );
         }
-        Ok(Files { store: Arc::new(Store::new(Folder::new(self.root), self.most, self.clock)) })
+        let store = Arc::new(Store::new(Folder::new(self.root), self.most, self.clock));
+        Ok(Files { readers: Readers::new(Arc::clone(&store)), store })
     }
 }
 

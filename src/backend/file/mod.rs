@@ -28,6 +28,8 @@
 //!   nothing that is not one.
 //! - All of it runs on the threads of tokio that may block. A call that is dropped stores nothing from then on, so that
 //!   a slow one never undoes what came after it; a deletion that was begun is carried out.
+//! - A few of these threads do the reading for all callers: to wake one for each read takes longer than the read. Where
+//!   reads turn out to be slow, up to 64 of them read at once.
 //!
 //! # Why not another crate
 //!
@@ -39,6 +41,7 @@
 mod builder;
 mod culling;
 mod folder;
+mod readers;
 mod record;
 mod store;
 mod tally;
@@ -48,6 +51,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::readers::Readers;
 use self::store::{Caller, NAME, Store};
 use super::{Backend, Patience, Reply, Stored, backend_error};
 use crate::clock::Clock;
@@ -75,6 +79,7 @@ pub(crate) use self::builder::OPTIONS;
 #[derive(Clone)]
 pub struct Files {
     store: Arc<Store>,
+    readers: Arc<Readers>,
 }
 
 impl Files {
@@ -140,7 +145,7 @@ impl Backend for Files {
 
     fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Stored>> {
         let key = key.to_owned();
-        self.on_a_thread(move |store, _| store.get(&key))
+        Reply::pending(self.readers.read(move |store| store.get(&key)))
     }
 
     fn set<'a>(&'a self, key: &'a str, value: Stored, ttl: Option<Duration>) -> Reply<'a, ()> {
@@ -175,12 +180,12 @@ impl Backend for Files {
 
     fn contains<'a>(&'a self, key: &'a str) -> Reply<'a, bool> {
         let key = key.to_owned();
-        self.on_a_thread(move |store, _| store.contains(&key))
+        Reply::pending(self.readers.read(move |store| store.contains(&key)))
     }
 
     fn get_many<'a>(&'a self, keys: &'a [String]) -> Reply<'a, Vec<Option<Stored>>> {
         let keys = keys.to_vec();
-        self.on_a_thread(move |store, _| keys.iter().map(|key| store.get(key)).collect())
+        Reply::pending(self.readers.read(move |store| keys.iter().map(|key| store.get(key)).collect()))
     }
 
     fn set_many<'a>(&'a self, entries: &'a [(String, Stored)], ttl: Option<Duration>) -> Reply<'a, Vec<usize>> {
