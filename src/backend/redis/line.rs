@@ -185,15 +185,16 @@ fn is_demoted(error: &RedisError) -> bool {
 pub(super) struct Pulse {
     born: Instant,
     is_gone: AtomicBool,
+    /// Calls that were given up since the last answer.
     unanswered: AtomicU32,
-    /// Milliseconds since its birth.
-    answered_at: AtomicU64,
+    /// When the first of them was, in milliseconds since its birth.
+    silent_since: AtomicU64,
 }
 
 impl Pulse {
     fn new() -> Self {
-        let (is_gone, unanswered, answered_at) = Default::default();
-        Pulse { born: Instant::now(), is_gone, unanswered, answered_at }
+        let (is_gone, unanswered, silent_since) = Default::default();
+        Pulse { born: Instant::now(), is_gone, unanswered, silent_since }
     }
 
     /// There is no last word to wait for on a connection that is made another way.
@@ -205,8 +206,24 @@ impl Pulse {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Looked at before it is written: other threads read it for each call of theirs.
+    fn answered(&self) {
+        if self.unanswered.load(Ordering::Relaxed) != 0 {
+            self.unanswered.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many calls were given up since the last answer, with this one.
+    fn given_up(&self) -> u32 {
+        let before = self.unanswered.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            self.silent_since.store(self.age(), Ordering::Relaxed);
+        }
+        before.saturating_add(1)
+    }
+
     fn is_lost(&self) -> bool {
-        let silence = || Duration::from_millis(self.age().saturating_sub(self.answered_at.load(Ordering::Relaxed)));
+        let silence = || Duration::from_millis(self.age().saturating_sub(self.silent_since.load(Ordering::Relaxed)));
         self.is_gone.load(Ordering::Acquire)
             || (self.unanswered.load(Ordering::Relaxed) >= UNANSWERED && silence() >= SILENCE)
     }
@@ -247,14 +264,13 @@ struct Waiting<'a> {
 impl Waiting<'_> {
     fn answered(mut self) {
         self.is_answered = true;
-        self.pulse.unanswered.store(0, Ordering::Relaxed);
-        self.pulse.answered_at.store(self.pulse.age(), Ordering::Relaxed);
+        self.pulse.answered();
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if !self.is_answered && self.pulse.unanswered.fetch_add(1, Ordering::Relaxed) >= 2 {
+        if !self.is_answered && self.pulse.given_up() >= 3 {
             self.rest.begin();
         }
     }

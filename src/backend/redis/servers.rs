@@ -53,6 +53,9 @@ impl Servers {
 
     /// The replica whose turn it is.
     fn next_replica(&self) -> Option<&Line> {
+        if self.replicas.is_empty() {
+            return None;
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let of_turn =
             (0..self.replicas.len()).map(|next| &self.replicas[turn.wrapping_add(next) % self.replicas.len()]);
