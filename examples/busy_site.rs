@@ -26,7 +26,10 @@ const AT_ONCE: usize = 32;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let keys = std::env::args().nth(1).map_or(Ok(1_000), |keys| keys.parse::<usize>())?;
     let visitors = (keys * 20).div_ceil(KEYS_OF_TWENTY);
-    serve(&Caches::process_default()?, visitors).await?;
+    let cache = Caches::process_default()?;
+    serve(&cache, visitors).await?;
+    // The last pages are still on their way into the store.
+    cache.close().await?;
     println!("{visitors} visitors came");
     Ok(())
 }

@@ -4,9 +4,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::builder::CacheBuilder;
 use super::flights::Flights;
@@ -19,6 +21,10 @@ use super::value::{decode, encode};
 use crate::backend::{Backend, Dummy, KeyRule, Memory, Stored};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::race::unless;
+
+/// How long [`Cache::close`] waits for pages that are being stored: longer than any store may take that is of use.
+const LONGEST_CLOSE: Duration = Duration::from_secs(5);
 
 /// A cache: typed values under keys, with a prefix, a version and a default timeout, over a backend.
 ///
@@ -531,8 +537,15 @@ impl Cache {
         self.backend().clear(&format!("{}:", self.settings.key_prefix)).await
     }
 
-    /// Lets go of connections. The cache works again afterwards, and it may be called repeatedly (LOW-18).
+    /// Lets go of connections, once the pages that are being stored behind their responses are there: at most five seconds
+    /// later. A program calls it at its end, when it has stopped serving, so that none of them is lost.
+    ///
+    /// The cache works again afterwards, and it may be called repeatedly (LOW-18).
     pub async fn close(&self) -> Result<(), Error> {
+        let flights = &self.settings.page_flights;
+        if let Some(alarm) = flights.alarm(Instant::now() + LONGEST_CLOSE) {
+            unless(alarm, flights.stores().all_are_there()).await;
+        }
         self.backend().close().await
     }
 

@@ -135,14 +135,18 @@ impl Fill {
                 end(lead, stored, now);
                 Kept::Done(stored)
             }
-            None => Kept::Pending(Box::pin(async move {
-                let site = Arc::clone(&self.site);
-                let turn = site.cache().page_flights().turn_to_store(&self.visit.key).await;
-                let stored = text_store::store(self.site, self.visit, self.vary, self.tags, page).await;
-                drop(turn);
-                end(lead, stored, now);
-                stored
-            })),
+            None => {
+                let under_way = self.site.cache().page_flights().stores().begin();
+                Kept::Pending(Box::pin(async move {
+                    let site = Arc::clone(&self.site);
+                    let turn = site.cache().page_flights().turn_to_store(&self.visit.key).await;
+                    let stored = text_store::store(self.site, self.visit, self.vary, self.tags, page).await;
+                    drop(turn);
+                    end(lead, stored, now);
+                    drop(under_way);
+                    stored
+                }))
+            }
         };
         (kept, wanted)
     }

@@ -167,7 +167,7 @@ fn store<B: Body<Error: Send> + Send + 'static>(
         };
         // Nobody need wait for the store: whoever asks for the page before it is there waits for this very flight.
         let is_awaited = lookout.is_none() || site.settings.status_name.is_some();
-        let place = if is_awaited { None } else { site.cache().page_flights().place_behind() };
+        let place = if is_awaited { None } else { site.cache().page_flights().stores().place_behind() };
         let (Some(place), Ok(runtime)) = (place, Handle::try_current()) else {
             return Settled::Storing(storing, why, response);
         };

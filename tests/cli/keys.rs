@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use larder::Cache;
@@ -127,12 +126,8 @@ async fn a_summary_tells_what_fills_the_cache() {
     let url = memcached.url();
     let cache = Cache::connect(&patient(&url)).await.unwrap();
     busy_site::serve(&cache, 200).await.unwrap();
-    // Pages are stored behind their responses, the list of a URL last.
-    let lists = ["memcached", "keys", ":1:views.decorators.cache.cache_header..*"];
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while larder(&url, &lists).done().lines().len() < 242 {
-        assert!(Instant::now() < deadline, "the pages are not all stored");
-    }
+    // Pages are stored behind their responses.
+    cache.close().await.unwrap();
 
     let listed = larder(&url, &["memcached", "keys"]).done();
     let summed = larder(&url, &["memcached", "keys", "--summary", "--json"]).done().json();

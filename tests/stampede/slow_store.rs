@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Response;
 use larder::backend::{Backend, Reply, Stored};
 use larder::{Cache, CacheLayer, ManualClock, Timestamp};
-use tokio::sync::watch;
-use tower::Layer;
+use tokio::sync::{oneshot, watch};
+use tower::{Layer, service_fn};
 
 use crate::crowd::{crowd, soon};
 use crate::world::gated::until;
-use crate::world::{HOME, Handler, Text, ask, forward, get, settle};
+use crate::world::{HOME, Handler, Plain, Script, Step, Text, ask, forward, get, settle};
 
 /// Writes when its gate is open.
 struct Slow {
@@ -91,4 +92,46 @@ async fn only_so_many_pages_are_stored_behind_their_responses_at_once() {
         assert!(soon("the next", task).await.unwrap().headers.contains_key("age"), "all are stored");
     }
     assert_eq!(handler.calls(), 200);
+}
+
+/// The bodies of half of them have to be waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_closes_the_cache_waits_until_the_pages_behind_their_responses_are_stored() {
+    let (gate, cache) = slow();
+    let site = CacheLayer::per_site().cache(&cache).layer(service_fn(|request: Plain| async move {
+        let (is_there, wait) = oneshot::channel();
+        let wait = request.uri().path().ends_with("late").then_some(Step::Wait(wait));
+        tokio::spawn(async move { is_there.send(()) });
+        Ok::<_, std::convert::Infallible>(Response::new(Script::of_length(
+            4,
+            wait.into_iter().chain([Step::Data("page")]),
+        )))
+    }));
+    let urls: Vec<_> = (0..10).flat_map(|page| ["early", "late"].map(|body| format!("{HOME}/{page}/{body}"))).collect();
+    for url in &urls {
+        assert_eq!(soon("the visitor", ask(&site, get(url))).await.text(), "page");
+    }
+    let closing = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.close().await }
+    });
+    settle().await;
+    assert!(!closing.is_finished(), "they are not there yet");
+    gate.send_replace(true);
+    soon("closing", closing).await.unwrap().unwrap();
+    for url in &urls {
+        let answer = soon("the next", ask(&site, get(url))).await;
+        assert!(answer.headers.contains_key("age"), "{url}: {answer:?}");
+    }
+    soon("closing what has nothing to wait for", cache.close()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_closes_the_cache_waits_five_seconds_and_no_longer() {
+    let (_gate, cache) = slow();
+    let site = CacheLayer::per_site().cache(&cache).layer(Handler::saying(&[]));
+    ask(&site, get(HOME)).await;
+    let begun = tokio::time::Instant::now();
+    cache.close().await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
 }

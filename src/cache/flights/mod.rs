@@ -2,6 +2,7 @@
 //! They belong to the cache, so that all layers on it meet; the page floor boards them and says what they brought.
 
 mod refused;
+mod stores;
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -12,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::refused::Refused;
+use self::stores::Stores;
 use super::lease::Lease;
 use crate::clock::Timestamp;
 use crate::race::unless;
@@ -30,20 +32,8 @@ pub(crate) struct Flights {
     landed: AtomicU64,
     /// Nothing can end a wait here, so nobody waits.
     has_no_timers: AtomicBool,
-    behind: Behind,
+    stores: Arc<Stores>,
     hasher: Hasher,
-}
-
-/// Places for pages that are stored behind their responses: each holds its page until then, so there must be an end to them.
-struct Behind(Arc<Semaphore>);
-
-/// How many pages of one cache are stored behind their responses at once.
-const MOST_BEHIND: usize = 64;
-
-impl Default for Behind {
-    fn default() -> Self {
-        Behind(Arc::new(Semaphore::new(MOST_BEHIND)))
-    }
 }
 
 /// So that misses of different pages seldom wait for each other's turn.
@@ -189,10 +179,9 @@ impl Flights {
         Lead { flights: Arc::clone(self), stripe, name, flight: None, lease: None }
     }
 
-    /// A place for a page that is to be stored behind its response; `None` where the store does not keep up, so that its
-    /// visitor has to wait for it.
-    pub(crate) fn place_behind(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.behind.0).try_acquire_owned().ok()
+    /// The pages that are on their way into the store.
+    pub(crate) fn stores(&self) -> &Arc<Stores> {
+        &self.stores
     }
 
     /// Cuts the flights to an address: whoever comes from now on starts another one, and those who wait look again.
@@ -326,15 +315,7 @@ impl Seat {
     }
 
     async fn end(&self) -> End {
-        loop {
-            let mut notified = pin!(self.flight.has_ended.notified());
-            // In line before the look, or an end between the two would be missed.
-            notified.as_mut().enable();
-            if let Some(end) = End::of_byte(self.flight.end.load(Ordering::Acquire)) {
-                return end;
-            }
-            notified.await;
-        }
+        heard(&self.flight.has_ended, || End::of_byte(self.flight.end.load(Ordering::Acquire))).await
     }
 
     /// Waits no longer.
@@ -365,14 +346,20 @@ impl Lookout {
 
     /// Waits until nobody waits who could still get something. Cancel-safe.
     pub(crate) async fn deserted(&self) {
-        loop {
-            let mut notified = pin!(self.flight.is_deserted.notified());
-            notified.as_mut().enable();
-            if !self.flight.is_awaited() {
-                return;
-            }
-            notified.await;
+        heard(&self.flight.is_deserted, || (!self.flight.is_awaited()).then_some(())).await;
+    }
+}
+
+/// What is there once it is there: looked for at once, and with every notification. Cancel-safe.
+async fn heard<T>(news: &Notify, look: impl Fn() -> Option<T>) -> T {
+    loop {
+        let mut notified = pin!(news.notified());
+        // In line before the look, or what happens between the two would be missed.
+        notified.as_mut().enable();
+        if let Some(found) = look() {
+            return found;
         }
+        notified.await;
     }
 }
 
