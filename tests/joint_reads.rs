@@ -206,6 +206,23 @@ async fn who_goes_away_takes_nobodys_answer_with_him() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_one_who_reads_goes_away_the_next_one_reads_at_once() {
+    let (store, handler) = (Held::new(), counting());
+    let (_, site) = site(&store, &handler).await;
+    store.hold();
+    let mut visitors = visits(&site, "/hot", SIDE_BY_SIDE + 10);
+    go_on().await;
+    store.tell(SIDE_BY_SIDE);
+    go_on().await;
+    assert_eq!(store.reads(), SIDE_BY_SIDE + 1, "the first of those who gathered reads");
+    visitors.remove(SIDE_BY_SIDE).abort();
+    go_on().await;
+    assert_eq!(store.reads(), 1, "another one does");
+    store.tell(ALL);
+    assert!(answers(visitors).await.iter().all(Answer::is_hit));
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_all_go_away_nothing_is_left() {
     let (store, handler) = (Held::new(), counting());
     let (_, site) = site(&store, &handler).await;

@@ -151,8 +151,9 @@ impl JointReads {
         answers
     }
 
-    /// From here on nobody joins.
+    /// From here on nobody joins, and nobody waits: where the one who makes the read goes away, the next one makes it at once.
     fn begin<'a>(&'a self, digest: u64, gathering: &Arc<Gathering>) -> UnderWay<'a> {
+        gathering.may_begin.notify_one();
         let mut stripe = self.stripe(digest);
         match stripe.iter_mut().find(|reads| reads.digest == digest) {
             Some(reads) => {
