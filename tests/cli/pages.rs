@@ -59,6 +59,7 @@ async fn a_page_is_shown_and_forgotten() {
         larder(&store.url, &["page", "delete", URL]).done();
         let gone = larder(&store.url, &["page", "delete", URL]).ends_with(1);
         assert!(gone.err.contains(URL), "{gone:?}");
+        assert!(gone.err.contains(&URL.replace("http:", "https:")), "where else to look: {gone:?}");
         assert_eq!(ask(&site, &[]).await, "page 2");
     }
 }

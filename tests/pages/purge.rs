@@ -34,6 +34,21 @@ async fn after_it_the_next_request_runs_the_handler() {
     }
 }
 
+/// What visitors type begins with `https`; a service behind a proxy hears nothing of it unless it is told.
+#[tokio::test]
+async fn a_page_is_found_under_the_scheme_that_its_layer_knows() {
+    for world in worlds() {
+        for (layer, scheme, other) in
+            [(world.site(), "http", "https"), (world.site().key_prefix("tls").scheme("https"), "https", "http")]
+        {
+            let (site, pages) = (layer.layer(Handler::saying(&[])), layer.pages());
+            ask(&site, get_with("/news/7", &[("host", "shop.example")])).await;
+            assert!(!pages.delete(format!("{other}://shop.example/news/7")).await.unwrap());
+            assert!(pages.delete(format!("{scheme}://shop.example/news/7")).await.unwrap(), "{} {scheme}", world.name);
+        }
+    }
+}
+
 /// A process may know by heart what it is answered again and again. It goes by what the store answers all the same: by the
 /// newer page, its age and its variants.
 #[tokio::test]

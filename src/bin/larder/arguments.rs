@@ -12,8 +12,8 @@ Examples:
   export CACHE_URL=memcached://127.0.0.1:11211
   larder set greeting 'hello, world!' --timeout 5m
   larder get greeting
-  larder page get https://example.com/news --language ja
-  larder page delete https://example.com/news
+  larder page get http://example.com/news --language ja
+  larder page delete http://example.com/news
   larder tag purge article:7
 
 Exit codes:
@@ -282,7 +282,8 @@ pub struct PageKeys {
 /// Which page is meant, and how the site keys it.
 #[derive(Args, Debug)]
 pub struct PageArguments {
-    /// Absolute URLs, as the client sends them; a path alone needs --host
+    /// Absolute URLs, with the scheme and host that the site keys its pages under: `http://` unless its layer is told of
+    /// TLS (`scheme`, `trust`); a path alone needs --host
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
     /// The language of the page, where the site has languages

@@ -27,7 +27,7 @@ async fn get(place: &PlaceArguments, arguments: PageGet) -> Result<(), Failure> 
     let mut is_missing = false;
     for (position, url) in arguments.page.urls.iter().enumerate() {
         let Some(stored) = pages.get(page_url(&arguments.page, url)).await? else {
-            note(&format!("no page is stored for {}", asked(&arguments.page, url)));
+            note(&nothing_stored(&arguments.page, url));
             is_missing = true;
             continue;
         };
@@ -99,7 +99,7 @@ async fn delete(place: &PlaceArguments, arguments: PageDelete) -> Result<(), Fai
     let mut is_missing = false;
     for url in &arguments.page.urls {
         if !pages.delete(page_url(&arguments.page, url)).await? {
-            note(&format!("no page is stored for {}", asked(&arguments.page, url)));
+            note(&nothing_stored(&arguments.page, url));
             is_missing = true;
         }
     }
@@ -178,7 +178,18 @@ fn page_url(arguments: &PageArguments, url: &str) -> PageUrl {
     arguments.headers.iter().fold(page, |page, (name, value)| page.header(name.clone(), value.clone()))
 }
 
-/// The page that was asked for, in words: a wrong prefix, scheme or language is why a page seems to be missing.
+/// What is not there, in words: a wrong prefix, scheme or language is why a page seems to be missing. A site behind a
+/// proxy keeps its pages under `http`, whatever its visitors type, unless its layer is told of TLS.
+fn nothing_stored(arguments: &PageArguments, url: &str) -> String {
+    let missing = format!("no page is stored for {}", asked(arguments, url));
+    let other = match url.split_once("://") {
+        Some(("https", rest)) => format!("http://{rest}"),
+        Some(("http", rest)) => format!("https://{rest}"),
+        _ => return missing,
+    };
+    format!("{missing}; the site may keep it under {other:?}")
+}
+
 fn asked(arguments: &PageArguments, url: &str) -> String {
     let mut words = vec![format!("{url:?}")];
     let told = [("language", &arguments.language), ("time zone", &arguments.time_zone)];
