@@ -36,8 +36,8 @@ const LARGEST_HASHED: u64 = 8 * 1024 * 1024;
 /// - Requests with another method pass untouched: the handler has run already. For them there is
 ///   [`condition`](super::condition()).
 ///
-/// Hashing reads the whole body before the first byte is sent. Put the layer outside of compression, whose result has
-/// another tag than what goes in.
+/// Hashing reads the whole body before the first byte is sent. Put the layer inside of compression, which changes
+/// the body behind the tag (the [page on layer order](crate::docs::layers) tells more).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
