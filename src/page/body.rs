@@ -11,9 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::pump::Pumped;
+use super::reason::Reason;
 
-/// Gets the pieces of a body that has ended well; dropped without a call when it has not.
-pub(super) type OnEnd = Box<dyn FnOnce(Vec<Bytes>) + Send>;
+/// Gets the pieces of a body that has ended well, or why it is not stored; dropped without a call where nobody reads it to
+/// its end.
+pub(super) type OnEnd = Box<dyn FnOnce(Result<Vec<Bytes>, Reason>) + Send>;
 
 pin_project! {
     /// The body of a response that passed through a [`CacheLayer`](super::CacheLayer): a stored page's bytes, or the
@@ -165,7 +167,7 @@ impl<B: Body> Unfinished<B> {
     }
 
     /// The same; its pieces go to `on_end` when the rest has come and ended well, within `limit` bytes, and with exactly
-    /// `expected` bytes where that is known.
+    /// `expected` bytes where that is known; else the reason does.
     pub(super) fn into_watched_body(self, limit: u64, expected: Option<u64>, on_end: OnEnd) -> PageBody<B> {
         let mut watch = Watch { pieces: Vec::new(), size: 0, limit, expected, on_end };
         let frames = self.read.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
@@ -213,18 +215,23 @@ impl<B: Body> Resumed<B> {
 
     fn look_at(&mut self, frame: Option<&Result<Frame<Bytes>, B::Error>>) {
         let Some(mut watch) = self.watch.take() else { return };
-        match frame {
-            None if watch.expected.is_none_or(|expected| expected == watch.size) => (watch.on_end)(watch.pieces),
-            None | Some(Err(_)) => {}
-            Some(Ok(frame)) => {
-                let Some(data) = frame.data_ref() else { return };
-                watch.size = watch.size.saturating_add(data.len() as u64);
-                if watch.size <= watch.limit {
-                    watch.pieces.push(data.clone());
-                    self.watch = Some(watch);
+        let ended = match frame {
+            None if watch.expected.is_none_or(|expected| expected == watch.size) => Ok(watch.pieces),
+            None | Some(Err(_)) => Err(Reason::Incomplete),
+            Some(Ok(frame)) => match frame.data_ref() {
+                None => Err(Reason::Trailers),
+                Some(data) => {
+                    watch.size = watch.size.saturating_add(data.len() as u64);
+                    if watch.size <= watch.limit {
+                        watch.pieces.push(data.clone());
+                        self.watch = Some(watch);
+                        return;
+                    }
+                    Err(Reason::TooLarge)
                 }
-            }
-        }
+            },
+        };
+        (watch.on_end)(ended);
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -9,13 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderName};
 use http::response::Parts;
+use tokio::runtime::Handle;
+use tracing::Instrument;
 
 use super::body::OnEnd;
 use super::frame::{Page, PageFacts};
 use super::head::write_head;
 use super::key::vary_text;
 use super::policy;
-use super::reason::Reason;
+use super::reason::{Reason, Untold};
 use super::shelf::put_page;
 use super::site::Site;
 use super::staleness::{Grace, cost};
@@ -163,12 +165,18 @@ impl Fill {
 
     /// Stores the page when its body has come. A store that answers later is waited for in the background, as the
     /// visitor has everything already.
-    pub(super) fn on_end(self) -> OnEnd {
-        Box::new(move |pieces| {
-            if let (Kept::Pending(storing), _) = self.keep(pieces, 0)
-                && let Ok(runtime) = tokio::runtime::Handle::try_current()
-            {
-                runtime.spawn(storing);
+    pub(super) fn on_end(self, untold: Untold) -> OnEnd {
+        Box::new(move |ended| {
+            let kept = match ended {
+                Ok(pieces) => self.keep(pieces, 0).0,
+                Err(reason) => return untold.tell(Err(reason)),
+            };
+            let storing = match kept {
+                Kept::Done(stored) => return untold.tell(stored),
+                Kept::Pending(storing) => storing,
+            };
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(async move { untold.tell(storing.await) }.in_current_span());
             }
         })
     }

@@ -374,6 +374,9 @@ impl CacheLayer {
     /// Adds a `Cache-Status` header (RFC 9211) under this name to every response: hit or why not, and the
     /// [`Reason`](super::Reason) where something was not stored. Off unless set.
     ///
+    /// A page whose body has to be waited for says `fwd=uri-miss` and no more: its head is on its way before anybody knows
+    /// whether it will be stored. A `tracing` event of the target `larder` tells that later.
+    ///
     /// As it tells what was stored, such a response waits until the store has answered. Without it, pages are stored
     /// behind the response, and whoever asks for one meanwhile waits for it.
     ///

@@ -40,8 +40,9 @@
 //!
 //! Complete responses with status 200, for the page timeout, else their `max-age`, else the site's timeout (MID-11 to
 //! MID-13), unless they set a cookie, say `private`, `no-store` or `no-cache`, or vary on `*`. What is stored gets
-//! `Expires` and `max-age`; what is refused is passed on untouched. Each refusal is a [`Reason`], to be seen in
-//! `Cache-Status` ([`CacheLayer::cache_status`]) and in `tracing` events of the target `larder`.
+//! `Expires` and `max-age`; what its head refuses is passed on untouched, while what fails later, for its lifetime, its body, a
+//! purge or the store, keeps them. Each refusal is a [`Reason`], to be seen in `Cache-Status`
+//! ([`CacheLayer::cache_status`]) and in `tracing` events of the target `larder`.
 //!
 //! A body is read as long as it comes without waiting. If it has to be waited for, each frame is passed on as it comes,
 //! and the page is stored when the last one has. A body of unknown length is a stream and left alone (MID-5), unless

@@ -14,6 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::body::{Resumed, changed, into_bytes};
 use super::fill::{Fill, Kept};
+use super::reason::{Reason, Untold};
 use crate::cache::Lookout;
 use crate::race::unless;
 
@@ -85,6 +86,7 @@ pub(super) struct Pump<B: Body> {
     limit: u64,
     expected: Option<u64>,
     fill: Fill,
+    untold: Untold,
 }
 
 /// The body; what is left of it goes to the visitor when the pump stops, for whatever reason.
@@ -111,6 +113,7 @@ impl<B: Body> Pump<B> {
         limit: u64,
         expected: Option<u64>,
         fill: Fill,
+        untold: Untold,
     ) -> (Self, Pumped<B>) {
         let size = pieces.iter().map(|piece| piece.len() as u64).sum();
         let hint = changed(&rest.size_hint(), |length| length.saturating_add(size));
@@ -118,7 +121,7 @@ impl<B: Body> Pump<B> {
         let state = State { pieces, taken: 0, visitor, visitor_is_gone: false, pump, rest: Rest::Coming };
         let pipe = Arc::new(Pipe { state: Mutex::new(state) });
         let source = Source { body: Some(rest), pipe: Arc::clone(&pipe) };
-        (Pump { source, size, limit, expected, fill }, Pumped { pipe, hint, resumed: None })
+        (Pump { source, size, limit, expected, fill, untold }, Pumped { pipe, hint, resumed: None })
     }
 
     /// Reads the body to its end and stores the page, as long as there is the visitor, or anybody whom the lookout sees; for
@@ -134,14 +137,15 @@ impl<B: Body> Pump<B> {
                 lookout.deserted().await;
             }
         };
-        let kept = unless(deserted, self.pump()).await.flatten();
+        let Some((kept, untold)) = unless(deserted, self.pump()).await else { return };
         // The visitor who has had everything need not wait for the store.
-        if let Some(Kept::Pending(storing)) = kept {
-            let _ = storing.await;
-        }
+        untold.tell(match kept {
+            Kept::Done(stored) => stored,
+            Kept::Pending(storing) => storing.await,
+        });
     }
 
-    async fn pump(mut self) -> Option<Kept> {
+    async fn pump(mut self) -> (Kept, Untold) {
         let mut frames = 0usize;
         loop {
             // A body that is always ready must not keep other tasks from running.
@@ -151,19 +155,19 @@ impl<B: Body> Pump<B> {
             }
             let Some(frame) = self.source.next().await else {
                 self.fill.fail();
-                return None;
+                return (Kept::Done(Err(Reason::Incomplete)), self.untold);
             };
-            match frame {
+            match frame.map(|frame| frame.map(Frame::into_data)) {
                 None => return self.end(),
-                Some(Ok(frame)) if frame.is_data() => {
-                    let data = frame.into_data().ok()?;
+                Some(Ok(Ok(data))) => {
                     self.size = self.size.saturating_add(data.len() as u64);
                     if self.size > self.limit {
-                        return self.stop(Some(Ok(Frame::data(data))));
+                        return self.stop(Some(Ok(Frame::data(data))), Reason::TooLarge);
                     }
                     self.source.pipe.change(|state| state.pieces.push(data));
                 }
-                other => return self.stop(other),
+                Some(Ok(Err(trailers))) => return self.stop(Some(Ok(trailers)), Reason::Trailers),
+                Some(Err(error)) => return self.stop(Some(Err(error)), Reason::Incomplete),
             }
             if self.source.is_at_end() {
                 return self.end();
@@ -172,16 +176,16 @@ impl<B: Body> Pump<B> {
     }
 
     /// The page is not stored after all.
-    fn stop(mut self, next: Option<Result<Frame<Bytes>, B::Error>>) -> Option<Kept> {
+    fn stop(mut self, next: Option<Result<Frame<Bytes>, B::Error>>, why: Reason) -> (Kept, Untold) {
         self.fill.refuse();
         self.source.hand_back(next);
-        None
+        (Kept::Done(Err(why)), self.untold)
     }
 
     /// It ended well.
-    fn end(mut self) -> Option<Kept> {
+    fn end(mut self) -> (Kept, Untold) {
         if self.expected.is_some_and(|expected| expected != self.size) {
-            return self.stop(None);
+            return self.stop(None, Reason::Incomplete);
         }
         self.source.body = None;
         let pipe = &self.source.pipe;
@@ -196,7 +200,7 @@ impl<B: Body> Pump<B> {
             state.pieces.extend(Some(unread).filter(|unread| !unread.is_empty()));
             state.rest = Rest::Ended;
         });
-        Some(kept)
+        (kept, self.untold)
     }
 }
 

@@ -182,3 +182,29 @@ impl Outcome {
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
     }
 }
+
+/// What becomes of a body that has to be waited for is told when it is known: here is what is not known yet. Where nobody
+/// reads the body to its end it says so as it is dropped.
+pub(super) struct Untold(Option<Forward>);
+
+impl Untold {
+    pub(super) fn of(why: Forward) -> Self {
+        Untold(Some(why))
+    }
+
+    pub(super) fn tell(mut self, stored: Result<(), Reason>) {
+        self.tell_once(stored);
+    }
+
+    fn tell_once(&mut self, stored: Result<(), Reason>) {
+        if let Some(why) = self.0.take() {
+            Outcome::Forwarded { why, stored }.tell();
+        }
+    }
+}
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        self.tell_once(Err(Reason::Incomplete));
+    }
+}

@@ -18,7 +18,7 @@ use super::frame::Page;
 use super::future::After;
 use super::policy::{self, Rules, Verdict};
 use super::pump::Pump;
-use super::reason::{Forward, Outcome, Reason};
+use super::reason::{Forward, Outcome, Reason, Untold};
 use super::site::Site;
 use super::staleness::{GraceRules, Terms};
 use super::tags::Tags;
@@ -191,14 +191,15 @@ fn store<B: Body<Error: Send> + Send + 'static>(
         Reading::Unfinished(unfinished) => match unfinished.stop {
             Stop::Waiting => {
                 let finishes = site.settings.crowd.finishes_fills;
+                let untold = Untold::of(why);
                 let body = match Handle::try_current() {
                     Ok(runtime) if finishes || lookout.is_some() => {
                         let (pieces, rest) = unfinished.into_pieces();
-                        let (pump, pumped) = Pump::new(pieces, rest, largest, expected, fill);
+                        let (pump, pumped) = Pump::new(pieces, rest, largest, expected, fill, untold);
                         runtime.spawn(pump.run(lookout, finishes).in_current_span());
                         PageBody::pumped(pumped)
                     }
-                    _ => unfinished.into_watched_body(largest, expected, fill.on_end()),
+                    _ => unfinished.into_watched_body(largest, expected, fill.on_end(untold)),
                 };
                 return answered(Response::from_parts(parts, body), Outcome::Storing { why }, site);
             }

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use larder::backend::{KeyRule, Memory};
 use larder::{Cache, CacheLayer, ManualClock, Reason, Timestamp, cache_page};
+use tokio::sync::oneshot;
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::log::Log;
 use crate::world::{
-    Answer, CacheStatus, HOME, Handler, Plain, Script, Step, Text, World, ask, get, get_with, page, request, worlds,
+    Answer, CacheStatus, HOME, Handler, Plain, Script, Step, Text, World, ask, get, get_with, page, request, settle,
+    worlds,
 };
 
 /// All reasons. A new one does not compile here until it is in the list below as well.
@@ -222,4 +224,92 @@ async fn a_page_that_the_store_has_no_room_for_is_not_told_to_be_stored() {
             assert_eq!((answer.reason().as_str(), answer.cache_status().is_stored), ("too-large", false), "{answer:?}");
         }
     }
+}
+
+/// A body that has to be waited for is on its way when its reason is found: it is told in an event, once.
+#[tokio::test]
+async fn what_becomes_of_a_body_that_is_waited_for_is_told_when_it_is_known() {
+    let log = Log::default();
+    let _reading = log.read_along();
+    let endings: [(&str, fn() -> Vec<Step>); 5] = [
+        ("miss, stored", || vec![Step::Data("end")]),
+        ("reason=\"incomplete\"", || vec![Step::Fail]),
+        ("reason=\"incomplete\"", || vec![Step::Data("en")]),
+        ("reason=\"trailers\"", || vec![Step::Trailers]),
+        ("reason=\"too-large\"", || vec![Step::Data("end, and more")]),
+    ];
+    // A task of its own reads the body for a crowd; without one the visitor does.
+    for coalesce in [true, false] {
+        for world in worlds() {
+            for (told, ending) in endings {
+                let (open, gate) = oneshot::channel();
+                let steps = [Step::Data("a "), Step::Wait(gate)].into_iter().chain(ending());
+                let body = Mutex::new(Some(if told.contains("large") {
+                    Script::stream(steps)
+                } else {
+                    Script::of_length(5, steps)
+                }));
+                let body = Arc::new(body);
+                let layer = world.site().cache_status("larder").coalesce(coalesce).store_streams(true).largest_body(9);
+                let site = layer.layer(service_fn(move |_: Plain| {
+                    let body = body.lock().unwrap().take().unwrap();
+                    async move { Ok::<_, Infallible>(Response::new(body)) }
+                }));
+                let before = log.lines().len();
+                let response = site.clone().oneshot(get(HOME)).await.unwrap();
+                let status = CacheStatus::of(response.headers()).pop().unwrap();
+                assert_eq!((status.fwd.as_deref(), status.detail), (Some("uri-miss"), None));
+                assert_ends(&log, before, "storing as the body goes by");
+                open.send(()).unwrap();
+                let _ = response.into_body().collect().await;
+                settle().await;
+                assert_ends(&log, before, told);
+                world.cache.clear().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_who_hangs_up_in_the_middle_of_a_body_is_told_as_an_incomplete_page() {
+    let log = Log::default();
+    let _reading = log.read_along();
+    for coalesce in [true, false] {
+        for world in worlds() {
+            let site = world.site().coalesce(coalesce).layer(service_fn(|_: Plain| async {
+                let (open, gate) = oneshot::channel();
+                // It never comes.
+                std::mem::forget(open);
+                Ok::<_, Infallible>(Response::new(Script::of_length(5, [Step::Data("a "), Step::Wait(gate)])))
+            }));
+            let before = log.lines().len();
+            drop(site.oneshot(get(HOME)).await.unwrap());
+            settle().await;
+            assert_ends(&log, before, "reason=\"incomplete\"");
+        }
+    }
+}
+
+/// The last of the lines that came after so many says this, and no other after them says what became of a page.
+#[track_caller]
+fn assert_ends(log: &Log, before: usize, told: &str) {
+    let lines = &log.lines()[before..];
+    let ends: Vec<_> = lines.iter().filter(|line| line.contains("stored") || line.contains("storing")).collect();
+    let (last, earlier) = ends.split_last().unwrap_or_else(|| panic!("{told}: {lines:?}"));
+    assert!(last.contains(told), "{told}: {lines:?}");
+    assert!(earlier.iter().all(|line| line.contains("storing as the body goes by")), "{told}: {lines:?}");
+}
+
+#[test]
+fn the_readme_has_every_reason_in_its_table() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let (_, section) = readme.split_once("## What is not stored").expect("the section is there");
+    let (section, _) = section.split_once("\n## ").expect("another section comes behind it");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    let mut named: Vec<&str> = cells.flat_map(|cell| cell.split(", ")).map(|word| word.trim_matches('`')).collect();
+    let mut words: Vec<&str> = all().iter().map(|reason| reason.as_str()).collect();
+    named.sort_unstable();
+    words.sort_unstable();
+    assert_eq!(named, words);
 }
