@@ -38,6 +38,8 @@ pub use counter::counted;
 pub use database::{Database, DatabaseBuilder, DatabaseError, DatabaseProblem};
 pub use dummy::Dummy;
 pub use guard::Patience;
+#[cfg(feature = "memcached")]
+pub use memcached::Memcached;
 pub use memory::{Look, Memory, MemoryBuilder};
 pub use reply::Reply;
 
