@@ -100,6 +100,51 @@ fn the_environment_names_caches() -> Result<(), Error> {
     Ok(())
 }
 
+#[tokio::test]
+async fn the_name_that_another_has_for_a_store_gets_a_hint() {
+    for (url, ours) in
+        [("locmemcache://", "memory://"), ("pymemcache://a:1", "memcached://"), ("rediscache://a", "redis://")]
+    {
+        let message = refused(url).await;
+        assert!(message.contains(&format!("(write {ours})")), "{message}");
+    }
+}
+
+/// A shell and a compose file set a variable to nothing where they mean that there is none.
+#[test]
+fn an_empty_variable_is_one_that_is_not_set() -> Result<(), Error> {
+    let caches = Caches::from_variables(
+        [("CACHE_URL", ""), ("CACHE_URL_API", ""), ("CACHE_URL_PAGES", "dummy://")]
+            .map(|(name, url)| (name.to_owned(), url.to_owned())),
+    )?;
+    assert_eq!(caches.aliases().collect::<Vec<_>>(), ["default", "pages"]);
+    assert_eq!(caches.get("default")?.backend().name(), "memory");
+    Ok(())
+}
+
+/// `timeout=5` is 5 seconds; `get_timeout=5` would be 5 milliseconds to some and 5 seconds to others.
+#[cfg(all(feature = "redis", feature = "memcached"))]
+#[tokio::test]
+async fn a_time_that_a_call_may_take_has_its_unit() -> Result<(), Error> {
+    for url in [
+        "redis://a?get_timeout=",
+        "redis://a?breaker_pause=",
+        "memcached://a?connect_timeout=",
+        "memcached://a?set_timeout=",
+    ] {
+        for time in ["250", "5", "1.5s", "ms", "", "5m"] {
+            let message = refused(&format!("{url}{time}")).await;
+            assert!(
+                message.contains("with its unit") && message.contains(&format!("{time:?}")),
+                "{url}{time}: {message}"
+            );
+        }
+        Cache::connect(&format!("{url}250ms")).await?;
+    }
+    Cache::connect("redis://a?breaker_pause=0").await?;
+    Ok(())
+}
+
 /// What platforms such as Heroku set is taken where `CACHE_URL` says nothing.
 #[cfg(feature = "memcached")]
 #[test]

@@ -138,18 +138,19 @@ impl StoreUrl {
         })
     }
 
-    /// Takes an option that is a time: `250ms`, `2s`, or a number alone, which is milliseconds.
+    /// Takes an option that is a time: `250ms` or `2s`. A number alone is none but for 0: elsewhere in a URL and in Django it
+    /// is seconds, in other clients' URLs milliseconds.
     ///
     /// # Errors
     /// [`Error::Config`] where it is none.
     pub(crate) fn take_time(&mut self, name: &str) -> Result<Option<Duration>, Error> {
-        self.take_as(name, "a time such as 250ms or 2s", |text| {
+        self.take_as(name, "a time with its unit, such as 250ms or 2s", |text| {
             if let Some(milliseconds) = text.strip_suffix("ms") {
                 return milliseconds.parse().ok().map(Duration::from_millis);
             }
             match text.strip_suffix('s') {
                 Some(seconds) => seconds.parse().ok().map(Duration::from_secs),
-                None => text.parse().ok().map(Duration::from_millis),
+                None => (text == "0").then_some(Duration::ZERO),
             }
         })
     }
@@ -223,10 +224,10 @@ mod tests {
 
     #[test]
     fn options_are_taken_once_and_as_what_they_are() {
-        let mut parsed = url("x://?time=250ms&long=2s&bare=7&on&off=no&number=12&text=a%26b&left=1");
+        let mut parsed = url("x://?time=250ms&long=2s&bare=0&on&off=no&number=12&text=a%26b&left=1");
         assert_eq!(parsed.take_time("time").unwrap(), Some(Duration::from_millis(250)));
         assert_eq!(parsed.take_time("long").unwrap(), Some(Duration::from_secs(2)));
-        assert_eq!(parsed.take_time("bare").unwrap(), Some(Duration::from_millis(7)));
+        assert_eq!(parsed.take_time("bare").unwrap(), Some(Duration::ZERO));
         assert_eq!(parsed.take_switch("on").unwrap(), Some(true));
         assert_eq!(parsed.take_switch("off").unwrap(), Some(false));
         assert_eq!(parsed.take_switch("none").unwrap(), None);
@@ -277,7 +278,7 @@ mod tests {
             said.map(|error| error.to_string()),
             [
                 "the URL of a x cache cannot be used: the option \"password\" is not percent-encoded UTF-8",
-                "the URL of a x cache cannot be used: the option \"time\" is \"soon\", which is not a time such as 250ms or 2s",
+                "the URL of a x cache cannot be used: the option \"time\" is \"soon\", which is not a time with its unit, such as 250ms or 2s",
                 "the URL of a x cache cannot be used: the option \"number\" is \"-1\", which is not a whole number",
             ]
         );

@@ -80,6 +80,8 @@ impl Caches {
     /// | `MEMCACHE_SERVERS`, `MEMCACHIER_SERVERS` or `MEMCACHEDCLOUD_SERVERS`, each with `_USERNAME` and `_PASSWORD` | with the feature `memcached`, the default where there is no `CACHE_URL`: what platforms such as Heroku set |
     /// | none of them | the default is in memory |
     ///
+    /// A variable that is empty is one that is not set, as a shell and a compose file have it.
+    ///
     /// # Errors
     /// [`Error::Config`], with the variable's name, where one of them cannot be used.
     pub fn from_env() -> Result<Self, Error> {
@@ -110,6 +112,9 @@ impl Caches {
                 Some(rest) if rest.len() > 1 && rest.starts_with('_') => rest[1..].to_ascii_lowercase(),
                 _ => continue,
             };
+            if url.is_empty() {
+                continue;
+            }
             let cache = connect::open(url).map_err(|error| Error::Config(format!("{name}: {error}")))?;
             caches = caches.with(alias, cache);
         }

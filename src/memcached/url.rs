@@ -57,7 +57,7 @@ impl ClientBuilder {
     /// |---|---|---|
     /// | `distribution` | a [`Distribution`](super::Distribution): `rendezvous`, `modula`, `ketama`, `ketama_weighted`, `crc32` | `rendezvous` |
     /// | `hash` | a [`KeyHash`](super::KeyHash), for `modula`, `ketama` and `ketama_weighted` | the distribution's |
-    /// | `connect_timeout` | how long connecting may take: `250`, `250ms` or `1s` | 250 ms |
+    /// | `connect_timeout` | how long connecting may take, with its unit: `250ms` or `1s` | 250 ms |
     /// | `timeout` | how long every operation may take | |
     /// | `read_timeout`, `write_timeout` | how long those may take that read, or write; they win over `timeout` | 50 ms, 250 ms |
     /// | `largest_value` | the largest value that is sent, in bytes | 1048576 |
@@ -327,9 +327,10 @@ fn time(name: &str, text: &str) -> Result<Duration, Error> {
     let (digits, milliseconds) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
         (Some(digits), _) => (digits, 1),
         (None, Some(digits)) => (digits, 1000),
-        (None, None) => (text, 1),
+        // Some clients mean seconds by a number alone, some milliseconds.
+        (None, None) => ("", 1),
     };
-    let wanted = "a time above zero, such as 250, 250ms or 1s";
+    let wanted = "a time above zero with its unit, such as 250ms or 1s";
     let time = digits.parse::<u32>().map(|number| Duration::from_millis(u64::from(number) * milliseconds));
     match time {
         Ok(time) if !time.is_zero() => Ok(time),

@@ -91,7 +91,12 @@ impl Site {
                 Some(alias) => Caches::process().and_then(|caches| caches.get(alias)),
                 None => Caches::process_default(),
             };
-            found.unwrap_or_else(|error| panic!("a cache layer has no cache to keep its pages in: {error}"))
+            found.unwrap_or_else(|error| {
+                panic!(
+                    "a cache layer has no cache to keep its pages in: {error}; name one with `.cache(&cache)`, or correct \
+                     the variable"
+                )
+            })
         })
     }
 

@@ -85,6 +85,22 @@ const SCHEMES: &[Scheme] = &[
     },
 ];
 
+/// What such stores are called in the URLs of django-environ and of others, for a hint.
+const OTHER_NAMES: [(&str, &str); 12] = [
+    ("locmem", "memory://"),
+    ("locmemcache", "memory://"),
+    ("dummycache", "dummy://"),
+    ("filecache", "file:///path/of/a/directory"),
+    ("memcache", "memcached://"),
+    ("pymemcache", "memcached://"),
+    ("rediscache", "redis://"),
+    ("valkey", "redis://"),
+    ("dbcache", "sqlite://, postgres:// or mysql://"),
+    ("pgsql", "postgres://"),
+    ("mysql2", "mysql://"),
+    ("sqlite3", "sqlite://"),
+];
+
 fn open_memory(url: &mut StoreUrl) -> Result<Arc<dyn Backend>, Error> {
     refuse_place(url)?;
     let memory = Memory::builder();
@@ -135,7 +151,10 @@ fn refuse_place(url: &StoreUrl) -> Result<(), Error> {
 pub(super) fn open_store(url: &mut StoreUrl, common: &[&str]) -> Result<(Arc<dyn Backend>, Option<Patience>), Error> {
     let name = url.scheme();
     let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.names.contains(&name)) else {
-        return Err(Error::Config(format!("unknown cache scheme {name:?}: this build knows {}", known_schemes())));
+        let meant = OTHER_NAMES.iter().find(|(other, _)| *other == name);
+        let meant = meant.map(|(_, ours)| format!(" (write {ours})")).unwrap_or_default();
+        let known = known_schemes();
+        return Err(Error::Config(format!("unknown cache scheme {name:?}{meant}: this build knows {known}")));
     };
     let open = scheme.open.ok_or_else(|| {
         Error::Config(format!(
@@ -145,11 +164,19 @@ pub(super) fn open_store(url: &mut StoreUrl, common: &[&str]) -> Result<(Arc<dyn
             known_schemes()
         ))
     })?;
-    let of_guard = if scheme.feature.is_empty() { &[][..] } else { &Patience::OPTIONS };
+    let of_guard = match scheme.feature {
+        "" => &[],
+        // Its client watches each server by itself.
+        "memcached" => &Patience::OPTIONS[..3],
+        _ => &Patience::OPTIONS[..],
+    };
     let known = [common, of_guard, scheme.options].concat();
     if let Some(unknown) = url.options().find(|option| !known.contains(option)) {
         let why = match unknown {
             "max_entries" if name == "memory" => ", which counts bytes and no entries",
+            "breaker_failures" | "breaker_pause" if name.starts_with("memcached") => {
+                ", whose client leaves each server alone by itself"
+            }
             "max_entries" => ", which has no bound of its own: its server has",
             _ => "",
         };

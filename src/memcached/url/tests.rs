@@ -42,7 +42,7 @@ fn servers_weights_and_options_are_read() {
             builder().servers(["a", "b"]).distribution(Distribution::Ketama).key_hash(KeyHash::Fnv1a32),
         ),
         (
-            "memcached://a?read_timeout=7&timeout=1s&connect_timeout=20ms",
+            "memcached://a?read_timeout=7ms&timeout=1s&connect_timeout=20ms",
             builder()
                 .server("a")
                 .connect_timeout(milliseconds(20))
@@ -71,7 +71,8 @@ fn an_error_says_what_could_stand_there() {
         ("memcached://a?prefix=x", "unknown option \"prefix\" of a memcached URL: known are distribution, hash,"),
         ("memcached://a?ca=/x", "(that one is for memcached+tls://)"),
         ("memcached://a?timeout=1&timeout=2", "\"timeout\" of a memcached URL is given twice"),
-        ("memcached://a?timeout=0", "a time above zero, such as 250, 250ms or 1s"),
+        ("memcached://a?timeout=0", "a time above zero with its unit, such as 250ms or 1s"),
+        ("memcached://a?timeout=250", "a time above zero with its unit"),
         ("memcached://a?timeout=1.5s", "a time above zero"),
         ("memcached://a?compress_over=1k", "which is not a whole number"),
         ("memcached://a?distribution=ring", "known are rendezvous, modula, ketama, ketama_weighted, crc32"),
@@ -94,7 +95,7 @@ fn an_error_says_what_could_stand_there() {
 #[test]
 fn the_caller_takes_its_own_options_first() {
     let (builder, others) =
-        read("memcached://a?timeout=300&read_timeout=9&key_prefix=b%3A", &["timeout", "key_prefix"]).unwrap();
+        read("memcached://a?timeout=300&read_timeout=9ms&key_prefix=b%3A", &["timeout", "key_prefix"]).unwrap();
     assert_eq!(shown(&builder), shown(&ClientBuilder::new().server("a").read_timeout(Duration::from_millis(9))));
     assert_eq!(others, [("timeout".to_owned(), "300".to_owned()), ("key_prefix".to_owned(), "b:".to_owned())]);
     let error = read("memcached://a?prefix=x", &["timeout", "key_prefix"]).err().unwrap().to_string();
