@@ -39,7 +39,8 @@
 //! | [`locale`] | [`Language`] and [`TimeZone`] of a request; [`LocaleLayer`] and [`TimeZoneLayer`] find them | headers |
 //!
 //! Names and rules are Django's; where Django leaks a page to the wrong visitor, crashes, contradicts an RFC, or is merely
-//! Python, larder departs, and [`docs::departures`] lists each case. [`docs::layers`] says in which order layers stand.
+//! Python, larder departs, and [`docs::departures`] lists each case. [`docs::layers`] says in which order layers stand. Codes such as MID-11 or KEY-2
+//! number Django's behaviours; that page says which letters stand for what.
 //!
 //! # Features
 //!

@@ -1,4 +1,5 @@
-//! What was told of a cache's trouble already, so that the log says once that it began and once that it ended.
+//! What was told of a cache's trouble already, so that the log says it once: an outage when it begins and when it ends, keys
+//! and sizes that the store does not take when the first one comes.
 //! The page floor asks it before it warns, since one outage fails thousands of requests.
 
 use std::sync::atomic::{AtomicU8, Ordering};

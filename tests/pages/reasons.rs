@@ -231,19 +231,20 @@ async fn a_page_that_the_store_has_no_room_for_is_not_told_to_be_stored() {
 async fn what_becomes_of_a_body_that_is_waited_for_is_told_when_it_is_known() {
     let log = Log::default();
     let _reading = log.read_along();
-    let endings: [(&str, fn() -> Vec<Step>); 5] = [
-        ("miss, stored", || vec![Step::Data("end")]),
-        ("reason=\"incomplete\"", || vec![Step::Fail]),
-        ("reason=\"incomplete\"", || vec![Step::Data("en")]),
-        ("reason=\"trailers\"", || vec![Step::Trailers]),
-        ("reason=\"too-large\"", || vec![Step::Data("end, and more")]),
+    type Ending = fn() -> Step;
+    let endings: [(&str, Ending); 5] = [
+        ("miss, stored", || Step::Data("end")),
+        ("reason=\"incomplete\"", || Step::Fail),
+        ("reason=\"incomplete\"", || Step::Data("en")),
+        ("reason=\"trailers\"", || Step::Trailers),
+        ("reason=\"too-large\"", || Step::Data("end, and more")),
     ];
     // A task of its own reads the body for a crowd; without one the visitor does.
     for coalesce in [true, false] {
         for world in worlds() {
             for (told, ending) in endings {
                 let (open, gate) = oneshot::channel();
-                let steps = [Step::Data("a "), Step::Wait(gate)].into_iter().chain(ending());
+                let steps = [Step::Data("a "), Step::Wait(gate), ending()];
                 let body = Mutex::new(Some(if told.contains("large") {
                     Script::stream(steps)
                 } else {

@@ -1,5 +1,5 @@
 //! The settings of the Redis backend, from a URL and from methods, and what is made of them.
-//! Applications call it through `Redis::builder`, cache URLs through `Redis::open`.
+//! Applications call it through `Redis::builder`, cache URLs through the registry of `Cache::connect`.
 
 use std::fmt::Display;
 use std::path::Path;
