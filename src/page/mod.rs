@@ -124,6 +124,7 @@ mod policy;
 mod pump;
 mod reason;
 mod recall;
+mod sent_on;
 mod service;
 mod settle;
 mod shelf;

@@ -13,10 +13,11 @@ use super::address::{Address, AddressBytes, Left, Opening, OriginalUrl, original
 use super::answer::{answer, is_known_to};
 use super::body::PageBody;
 use super::facts::RequestFacts;
-use super::future::{After, ResponseFuture};
+use super::future::ResponseFuture;
 use super::look::{Asked, find};
 use super::reason::{Forward, Outcome};
 use super::recall::text_keys;
+use super::sent_on::{After, SentOn};
 use super::site::Site;
 use super::variant::Seen;
 use super::visit::{Bared, Visit};
@@ -162,7 +163,7 @@ where
                     visit.stale = Some(visit.found((page.clone(), Arc::clone(&ready)), now));
                     mark(site, &mut request);
                     let landed = landed_near(site, &visit, landed);
-                    ResponseFuture::refresh(visit, Forward::Stale, landed, request, &self.shared);
+                    SentOn::refresh(visit, Forward::Stale, landed, request, &self.shared);
                 }
                 return answered;
             }
@@ -177,7 +178,7 @@ where
         mark(site, &mut request);
         if let Some(stale) = visit.answered_meanwhile(site) {
             let landed = landed_near(site, &visit, landed);
-            ResponseFuture::refresh(visit, why, landed, request, &self.shared);
+            SentOn::refresh(visit, why, landed, request, &self.shared);
             let mut answered = ResponseFuture::answered(stale.response());
             answered.mark_hit(stale.outcome(), site, is_nested);
             return answered;

@@ -9,8 +9,8 @@ use http::{Response, StatusCode};
 use http_body::Body;
 
 use super::body::PageBody;
-use super::future::After;
 use super::reason::{Forward, Outcome};
+use super::sent_on::After;
 use super::settle::mark_hit;
 use super::shelf::take_page_away;
 use super::site::Site;
