@@ -12,6 +12,9 @@ use crate::percent::decoded;
 /// What follows is text of a URL that is percent-encoded, such as the `%40` of a password.
 const ENCODED: &str = "percent-encoded UTF-8";
 
+/// The options of every URL: the cache's own, which mean nothing to its store.
+pub(crate) const OF_THE_CACHE: [&str; 4] = ["timeout", "key_prefix", "prefix", "version"];
+
 /// The URL of a store: `scheme://place?options`.
 ///
 /// A backend takes the options it knows by [`StoreUrl::take`] and the like; that their names are known at all was checked
@@ -153,17 +156,6 @@ impl StoreUrl {
                 None => (text == "0").then_some(Duration::ZERO),
             }
         })
-    }
-
-    /// The value of an option that is a time, left for another to take.
-    ///
-    /// # Errors
-    /// As [`StoreUrl::take_time`].
-    pub(crate) fn time(&mut self, name: &str) -> Result<Option<Duration>, Error> {
-        let given = self.options.clone();
-        let time = self.take_time(name);
-        self.options = given;
-        time
     }
 
     /// Takes an option that [`Self::take`]'s relatives do not know; `wanted` says what it should have been.

@@ -10,7 +10,7 @@ use tower_layer::Layer;
 use super::address::{Forwarded, Origin};
 use super::key_scheme::KeyScheme;
 use super::pages::Pages;
-use super::policy::{self, Rules};
+use super::policy::{self, Rules, Times};
 use super::service::CacheService;
 use super::site::{Crowd, Settings, Site};
 use super::staleness::{GraceRules, whole_seconds};
@@ -63,17 +63,14 @@ impl CacheLayer {
             time_zone: None,
             origin: Origin::default(),
             rules: Rules {
-                page_timeout: None,
-                site_timeout: Duration::from_secs(600),
                 statuses: vec![StatusCode::OK],
                 stores_set_cookie: false,
                 stores_streams: false,
                 largest_body: 8 * 1024 * 1024,
-                grace: GraceRules::default(),
-                patience: None,
-                jitter: None,
-                early_refresh: None,
             },
+            times: Times { page: None, site: Duration::from_secs(600), grace: GraceRules::default(), jitter: None },
+            patience: None,
+            early_refresh: None,
             most_variants: 64,
             tags: Tags::default(),
             crowd: Crowd::default(),
@@ -118,13 +115,13 @@ impl CacheLayer {
     /// How long a page lives that says nothing itself; seconds or a [`Duration`]. 600 s unless set. Zero or less stores
     /// nothing, and still sets `Expires` and `max-age` (MID-17).
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
-        self.settings_mut().rules.site_timeout = lifetime(timeout.into()).unwrap_or(Duration::from_secs(600));
+        self.settings_mut().times.site = lifetime(timeout.into()).unwrap_or(Duration::from_secs(600));
         self
     }
 
     /// How long every page lives, whatever it says itself (MID-11); [`Timeout::Default`] takes that back.
     pub fn page_timeout(mut self, timeout: impl Into<Timeout>) -> Self {
-        self.settings_mut().rules.page_timeout = lifetime(timeout.into());
+        self.settings_mut().times.page = lifetime(timeout.into());
         self
     }
 
@@ -295,7 +292,7 @@ impl CacheLayer {
     /// let layer = CacheLayer::per_site().timeout(600).stale_while_revalidate(60).stale_if_error(86_400);
     /// ```
     pub fn stale_while_revalidate(mut self, period: impl Into<Timeout>) -> Self {
-        self.settings_mut().rules.grace.while_revalidate = lifetime(period.into()).map(whole_seconds);
+        self.settings_mut().times.grace.while_revalidate = lifetime(period.into()).map(whole_seconds);
         self
     }
 
@@ -306,7 +303,7 @@ impl CacheLayer {
     /// A response's own `stale-if-error` goes before it, and what forbids
     /// [`stale_while_revalidate`](CacheLayer::stale_while_revalidate) forbids it as well.
     pub fn stale_if_error(mut self, period: impl Into<Timeout>) -> Self {
-        self.settings_mut().rules.grace.if_error = lifetime(period.into()).map(whole_seconds);
+        self.settings_mut().times.grace.if_error = lifetime(period.into()).map(whole_seconds);
         self
     }
 
@@ -325,7 +322,7 @@ impl CacheLayer {
     /// let layer = CacheLayer::per_site().stale_if_error(86_400).stale_after(Duration::from_millis(500));
     /// ```
     pub fn stale_after(mut self, patience: Duration) -> Self {
-        self.settings_mut().rules.patience = Some(patience);
+        self.settings_mut().patience = Some(patience);
         self
     }
 
@@ -348,7 +345,7 @@ impl CacheLayer {
     /// If `beta` is negative or not finite.
     pub fn early_refresh(mut self, beta: f64) -> Self {
         assert!(beta.is_finite() && beta >= 0.0, "the beta of an early refresh is 0 or more, not {beta}");
-        self.settings_mut().rules.early_refresh = (beta > 0.0).then_some(beta);
+        self.settings_mut().early_refresh = (beta > 0.0).then_some(beta);
         self
     }
 
@@ -367,7 +364,7 @@ impl CacheLayer {
     /// If `fraction` is not between 0 and 1.
     pub fn jitter(mut self, fraction: f64) -> Self {
         assert!((0.0..=1.0).contains(&fraction), "jitter is a part between 0 and 1, not {fraction}");
-        self.settings_mut().rules.jitter = Some(fraction);
+        self.settings_mut().times.jitter = Some(fraction);
         self
     }
 

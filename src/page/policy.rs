@@ -12,13 +12,9 @@ use crate::clock::Timestamp;
 use crate::headers::vary::{Vary, vary_names};
 use crate::headers::{CacheControl, get_max_age};
 
-/// What the policy is told by the layer.
+/// Which responses a layer may store, and which not.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    /// The page timeout: wins over everything (MID-11).
-    pub(crate) page_timeout: Option<Duration>,
-    /// The site's timeout, where neither a page timeout nor `max-age` says otherwise (MID-13).
-    pub(crate) site_timeout: Duration,
     /// The statuses that are stored (MID-3).
     pub(crate) statuses: Vec<StatusCode>,
     /// Responses that set cookies are stored too, cookies included.
@@ -27,14 +23,31 @@ pub(crate) struct Rules {
     pub(crate) stores_streams: bool,
     /// The largest body that is stored, in bytes.
     pub(crate) largest_body: u64,
+}
+
+/// For how long a layer stores them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// The page timeout: wins over everything (MID-11).
+    pub(crate) page: Option<Duration>,
+    /// The site's timeout, where neither a page timeout nor `max-age` says otherwise (MID-13).
+    pub(crate) site: Duration,
     /// How long pages are of use after their expiry that say nothing of it themselves.
     pub(crate) grace: GraceRules,
-    /// How long a handler may take before a stale page stands in that may.
-    pub(crate) patience: Option<Duration>,
     /// The part of its lifetime that a page may be kept longer, by chance.
     pub(crate) jitter: Option<f64>,
-    /// The beta of XFetch.
-    pub(crate) early_refresh: Option<f64>,
+}
+
+impl Times {
+    /// Those of a page that a layer further in leaves to this one (MID-33).
+    pub(crate) fn around(self, inner: Times) -> Self {
+        Times {
+            page: self.page.or(inner.page),
+            site: inner.site,
+            grace: inner.grace.or(self.grace),
+            jitter: inner.jitter.or(self.jitter),
+        }
+    }
 }
 
 /// What a response may become.
@@ -51,14 +64,14 @@ pub(crate) enum Verdict {
 /// Whether a response may be stored for later visitors, and for how long.
 ///
 /// Follows Django's middleware (MID-3 to MID-17) except where it leaks; the departures are listed in the documentation.
-/// `size` is what the body says of its length, the timeouts are this layer's or those of a layer further in.
+/// `size` is what the body says of its length.
 pub(crate) fn judge(
     has_authorization: bool,
     status: StatusCode,
     headers: &HeaderMap,
     size: Option<u64>,
-    (page_timeout, site_timeout): (Option<Duration>, Duration),
     rules: &Rules,
+    times: &Times,
 ) -> Verdict {
     let is_stored_status = rules.statuses.contains(&status);
     if !is_stored_status && status != StatusCode::NOT_MODIFIED {
@@ -83,12 +96,12 @@ pub(crate) fn judge(
     let Vary::Names(names) = vary_names(headers) else {
         return Verdict::Pass(Reason::Vary);
     };
-    let lifetime = match page_timeout {
+    let lifetime = match times.page {
         Some(timeout) => timeout,
         None => match get_max_age(headers) {
             Some(0) => return Verdict::Pass(Reason::MaxAge),
             Some(seconds) => Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
-            None => site_timeout,
+            None => times.site,
         },
     };
     if !is_stored_status {

@@ -15,12 +15,12 @@ use tracing::Instrument;
 use super::body::{PageBody, Reading, Stop, read_ready};
 use super::fill::{Fill, Kept, Storing};
 use super::frame::Page;
-use super::policy::{self, Rules, Verdict};
+use super::policy::{self, Times, Verdict};
 use super::pump::Pump;
 use super::reason::{Forward, Outcome, Reason, Untold};
 use super::sent_on::After;
 use super::site::Site;
-use super::staleness::{GraceRules, Terms};
+use super::staleness::Terms;
 use super::tags::Tags;
 use super::visit::Visit;
 use crate::cache::TagName;
@@ -31,15 +31,9 @@ use crate::headers::patch_response_headers;
 #[derive(Clone, Copy)]
 struct FromInnerCache;
 
-/// Left on a response by a layer further in that leaves the page to this one: how long it is to live, by its page timeout
-/// (MID-11) or else by its timeout for pages that say nothing themselves (MID-13), and what it was told beyond that.
+/// Left on a response by a layer further in that leaves the page to this one: for how long it is to be stored.
 #[derive(Clone, Copy)]
-struct InnerTimeouts {
-    page: Option<Duration>,
-    site: Duration,
-    grace: GraceRules,
-    jitter: Option<f64>,
-}
+struct InnerTimes(Times);
 
 /// What became of the inner service's response.
 pub(super) enum Settled<B: Body> {
@@ -68,8 +62,7 @@ pub(super) fn settle<B: Body<Error: Send> + Send + 'static>(
         After::Store(visit, _) => visit,
         After::Pass(reason) => return pass(parts, body, reason),
         After::LeaveToOuter => {
-            let Rules { page_timeout: page, site_timeout: site, grace, jitter, .. } = site.settings.rules;
-            parts.extensions.insert(InnerTimeouts { page, site, grace, jitter });
+            parts.extensions.insert(InnerTimes(site.settings.times));
             return pass(parts, body, Reason::OuterLayer);
         }
     };
@@ -107,29 +100,22 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
         return Err(Reason::InnerHit);
     }
     let rules = &site.settings.rules;
-    let inner = parts.extensions.remove::<InnerTimeouts>();
-    let page_timeout = rules.page_timeout.or(inner.and_then(|inner| inner.page));
-    let site_timeout = inner.map_or(rules.site_timeout, |inner| inner.site);
-    let grace = inner.map_or(rules.grace, |inner| inner.grace.or(rules.grace));
-    let jitter = inner.and_then(|inner| inner.jitter).or(rules.jitter);
+    let times = match parts.extensions.remove::<InnerTimes>() {
+        Some(InnerTimes(inner)) => site.settings.times.around(inner),
+        None => site.settings.times,
+    };
     // A HEAD of what GET streams is a stream, too, or the two would differ in their headers; else it has no body to store.
     let size = body.size_hint().exact().map(|size| if visit.is_head { 0 } else { size });
     let now = site.cache().clock().now();
-    let (lifetime, is_public, names) = match policy::judge(
-        visit.has_authorization,
-        parts.status,
-        &parts.headers,
-        size,
-        (page_timeout, site_timeout),
-        rules,
-    ) {
-        Verdict::Pass(reason) => return Err(reason),
-        Verdict::Patch(lifetime, reason) => {
-            patch_response_headers(&mut parts.headers, lifetime, now);
-            return Err(reason);
-        }
-        Verdict::Store { lifetime, is_public, names } => (lifetime, is_public, names),
-    };
+    let (lifetime, is_public, names) =
+        match policy::judge(visit.has_authorization, parts.status, &parts.headers, size, rules, &times) {
+            Verdict::Pass(reason) => return Err(reason),
+            Verdict::Patch(lifetime, reason) => {
+                patch_response_headers(&mut parts.headers, lifetime, now);
+                return Err(reason);
+            }
+            Verdict::Store { lifetime, is_public, names } => (lifetime, is_public, names),
+        };
     let tags = Tags::names(&parts.extensions, site.cache())?;
     // The body that came with a HEAD, if there is one, is what a GET would have: servers strip it and keep its length.
     let said = if visit.is_head { body.size_hint().exact().filter(|said| *said > 0) } else { size };
@@ -139,7 +125,7 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
     {
         parts.headers.insert(CONTENT_LENGTH, length.into());
     }
-    let terms = Terms::of(&parts.headers, grace, jitter);
+    let terms = Terms::of(&parts.headers, times.grace, times.jitter);
     patch_response_headers(&mut parts.headers, lifetime, now);
     Ok(Judged { now, lifetime, terms, is_public, names, expected, tags })
 }

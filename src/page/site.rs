@@ -11,7 +11,7 @@ use super::begun::Expectation;
 use super::facts::RequestFacts;
 use super::key_scheme::KeyScheme;
 use super::likely::Likely;
-use super::policy::Rules;
+use super::policy::{Rules, Times};
 use super::reason::Reason;
 use super::tags::Tags;
 use crate::cache::{Cache, Caches};
@@ -26,6 +26,11 @@ pub(crate) struct Settings {
     pub(crate) time_zone: Option<TimeZone>,
     pub(crate) origin: Origin,
     pub(crate) rules: Rules,
+    pub(crate) times: Times,
+    /// How long a handler may take before a stale page stands in that may.
+    pub(crate) patience: Option<Duration>,
+    /// The beta of XFetch.
+    pub(crate) early_refresh: Option<f64>,
     pub(crate) most_variants: usize,
     /// The tags of every page.
     pub(crate) tags: Tags,

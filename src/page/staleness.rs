@@ -134,7 +134,7 @@ impl Page {
 impl Site {
     /// Whether a fresh page is to be made anew ahead of time, by this layer's rules and by chance.
     pub(crate) fn is_due_early(&self, page: &Page, now: Timestamp) -> bool {
-        let beta = self.settings.rules.early_refresh;
+        let beta = self.settings.early_refresh;
         beta.is_some_and(|beta| {
             let is_due = |chance| is_due_early(page.expires_at, now, page.cost, beta, chance);
             is_due(LEAST_CHANCE) && is_due(1.0 - chance())
@@ -146,7 +146,7 @@ impl Visit {
     /// How long it waits before a stale page stands in; `None` where there is no end to it, or no such page.
     pub(crate) fn patience(&self, site: &Site) -> Option<Duration> {
         let stale = self.stale.as_ref().filter(|_| !self.is_refresh)?;
-        site.settings.rules.patience.filter(|_| stale.page.is_better_than_an_error(stale.now))
+        site.settings.patience.filter(|_| stale.page.is_better_than_an_error(stale.now))
     }
 
     /// The stale page that it is answered with at once, while that is made anew. Without a runtime and its timers nothing

@@ -79,7 +79,7 @@ use dialect::Statements;
 use problem::Trouble;
 
 use crate::backend::Patience;
-use crate::backend::url::StoreUrl;
+use crate::backend::url::{OF_THE_CACHE, StoreUrl};
 use crate::clock::Clock;
 use crate::error::Error;
 
@@ -89,9 +89,6 @@ pub use problem::{DatabaseError, DatabaseProblem};
 
 /// How many keys can be counted at once in this process.
 const COUNTERS: usize = 64;
-
-/// The options of a URL that are the cache's and not the store's, beside those of its [`Patience`].
-const OF_THE_CACHE: [&str; 4] = ["timeout", "key_prefix", "prefix", "version"];
 
 fn is_of_the_cache(option: &str) -> bool {
     OF_THE_CACHE.contains(&option) || Patience::OPTIONS.contains(&option)

@@ -6,11 +6,8 @@ mod schemes;
 use super::builder::CacheBuilder;
 use super::{Cache, Timeout, Version};
 use crate::backend::Patience;
-use crate::backend::url::StoreUrl;
+use crate::backend::url::{OF_THE_CACHE, StoreUrl};
 use crate::error::Error;
-
-/// The options that every URL takes.
-const OPTIONS: [&str; 4] = ["timeout", "key_prefix", "prefix", "version"];
 
 impl Cache {
     /// The cache that a URL names: `scheme://place?options`.
@@ -61,8 +58,8 @@ impl Cache {
 /// The cache that a URL names. Nothing is connected yet.
 pub(super) fn open(url: &str) -> Result<Cache, Error> {
     let mut url = StoreUrl::parse(url)?;
-    let store = url.store(&[&OPTIONS[..], &Patience::OPTIONS].concat());
-    let (backend, patience) = schemes::open_store(&mut url, &OPTIONS)?;
+    let store = url.store(&[&OF_THE_CACHE[..], &Patience::OPTIONS].concat());
+    let (backend, patience) = schemes::open_store(&mut url)?;
     // What lives in this process is another store for every cache.
     let store = backend.objects().is_none().then_some(store);
     let mut cache = CacheBuilder::new(backend).store(store).patience(patience);

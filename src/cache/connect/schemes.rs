@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::backend::url::StoreUrl;
+use crate::backend::url::{OF_THE_CACHE, StoreUrl};
 use crate::backend::{Backend, Dummy, Memory, Patience};
 use crate::error::Error;
 
@@ -143,12 +143,11 @@ fn refuse_place(url: &StoreUrl) -> Result<(), Error> {
     }
 }
 
-/// Opens the store of a URL, and says how patient to be with it. The common options, those in `common`, are still to be
-/// taken.
+/// Opens the store of a URL, and says how patient to be with it. The options of the cache are still to be taken.
 ///
 /// # Errors
 /// [`Error::Config`] for a scheme that nothing opens, and for an option that is not known to it.
-pub(super) fn open_store(url: &mut StoreUrl, common: &[&str]) -> Result<(Arc<dyn Backend>, Option<Patience>), Error> {
+pub(super) fn open_store(url: &mut StoreUrl) -> Result<(Arc<dyn Backend>, Option<Patience>), Error> {
     let name = url.scheme();
     let Some(scheme) = SCHEMES.iter().find(|scheme| scheme.names.contains(&name)) else {
         let meant = OTHER_NAMES.iter().find(|(other, _)| *other == name);
@@ -170,7 +169,7 @@ pub(super) fn open_store(url: &mut StoreUrl, common: &[&str]) -> Result<(Arc<dyn
         "memcached" => &Patience::OPTIONS[..3],
         _ => &Patience::OPTIONS[..],
     };
-    let known = [common, of_guard, scheme.options].concat();
+    let known = [&OF_THE_CACHE, of_guard, scheme.options].concat();
     if let Some(unknown) = url.options().find(|option| !known.contains(option)) {
         let why = match unknown {
             "max_entries" if name == "memory" => ", which counts bytes and no entries",
@@ -185,7 +184,7 @@ pub(super) fn open_store(url: &mut StoreUrl, common: &[&str]) -> Result<(Arc<dyn
     }
     let backend = open(url)?;
     let patience = backend.patience().map(|patience| patience.changed_by(url)).transpose()?;
-    match url.options().find(|option| !common.contains(option)) {
+    match url.options().find(|option| !OF_THE_CACHE.contains(option)) {
         Some(left) => Err(url.refuse(format_args!("the option {left:?} means nothing with what else it says"))),
         None => Ok((backend, patience)),
     }
