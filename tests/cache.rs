@@ -1,6 +1,8 @@
 //! The low-level API over memory, rule by rule of the inventory (LOW): what a Django developer expects of each call.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use larder::backend::Memory;
@@ -238,4 +240,20 @@ async fn dummy_answers_as_if_nothing_were_there() -> Result<(), Error> {
     assert!(matches!(cache.incr_version("k", 1).await, Err(Error::Missing { .. })));
     assert_eq!(cache.get_or_set("k", 30, || async { 7 }).await?, 7);
     cache.clear().await
+}
+
+/// tokio tells in no other way than by a panic that a runtime has no timers; who closes a cache at rest needs none.
+#[test]
+fn closing_needs_no_timers_where_nothing_is_under_way() {
+    let (here, panics) = (std::thread::current().id(), Arc::new(AtomicUsize::new(0)));
+    let (counted, before) = (Arc::clone(&panics), std::panic::take_hook());
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().id() == here {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        before(panic);
+    }));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(Cache::memory().close()).unwrap();
+    assert_eq!(panics.load(Ordering::SeqCst), 0);
 }

@@ -543,7 +543,9 @@ impl Cache {
     /// The cache works again afterwards, and it may be called repeatedly (LOW-18).
     pub async fn close(&self) -> Result<(), Error> {
         let flights = &self.settings.page_flights;
-        if let Some(alarm) = flights.alarm(Instant::now() + LONGEST_CLOSE) {
+        if flights.stores().is_under_way()
+            && let Some(alarm) = flights.alarm(Instant::now() + LONGEST_CLOSE)
+        {
             unless(alarm, flights.stores().all_are_there()).await;
         }
         self.backend().close().await

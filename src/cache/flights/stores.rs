@@ -45,7 +45,12 @@ impl Stores {
 
     /// Waits until no page is on its way. Cancel-safe.
     pub(crate) async fn all_are_there(&self) {
-        heard(&self.none_is_under_way, || (self.under_way.load(Ordering::Acquire) == 0).then_some(())).await;
+        heard(&self.none_is_under_way, || (!self.is_under_way()).then_some(())).await;
+    }
+
+    /// Whether a page is on its way.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) != 0
     }
 }
 
