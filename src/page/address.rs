@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 
 use super::facts::RequestFacts;
-use super::key_scheme::KeyScheme;
 use super::reason::Reason;
+use super::text::key_scheme::KeyScheme;
 use crate::locale::{Language, TimeZone};
 
 /// What of a request's `Forwarded`-like headers counts. Nothing, unless the layer is told that a proxy it trusts always

@@ -12,7 +12,7 @@ use super::body::PageBody;
 use super::frame::Page;
 use super::reason::Outcome;
 use super::shelf::Ready;
-use super::text_store::Found;
+use super::text::Found;
 use crate::clock::Timestamp;
 use crate::headers::{Outcome as Evaluated, evaluate_response, not_modified_headers};
 

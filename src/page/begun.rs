@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::key::TextKeys;
+use super::text::key::TextKeys;
 use crate::backend::Stored;
 use crate::cache::Cache;
 use crate::cache::stamps::{Count, Stamp, count_of};

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::look::look_again;
 use super::reason::{Forward, Reason};
 use super::site::Site;
-use super::text_store::{self, Found, Sought};
+use super::text::{self, Found, Sought};
 use super::variant::write_variant;
 use super::visit::Visit;
 use crate::cache::{Boarding, End, Lead, Lease, Pauses};
@@ -49,7 +49,7 @@ pub(super) fn board_at_once(
 /// Seeks the page for a visit in a store that answers later, and boards where it is not there.
 pub(super) async fn seek_and_board(site: Arc<Site>, visit: Box<Visit>) -> Result<Boarded, Reason> {
     let landed = site.cache().page_flights().landed_near(&visit.key);
-    match text_store::seek(Arc::clone(&site), visit).await? {
+    match text::seek(Arc::clone(&site), visit).await? {
         Sought::Found(found, mut visit) if visit.is_due => {
             visit.stale = Some(found.clone());
             Ok(Boarded::ToRefresh(found, visit, Forward::Stale, landed))

@@ -15,14 +15,14 @@ use tracing::Instrument;
 use super::body::OnEnd;
 use super::frame::{Page, PageFacts};
 use super::head::write_head;
-use super::key::vary_text;
 use super::policy;
 use super::reason::{Reason, Untold};
 use super::shelf::put_page;
 use super::site::Site;
 use super::staleness::{Grace, cost};
 use super::tags::Tagged;
-use super::text_store;
+use super::text;
+use super::text::key::vary_text;
 use super::variant::write_variant;
 use super::visit::Visit;
 use crate::cache::{Lead, Lookout, TagName};
@@ -142,7 +142,7 @@ impl Fill {
                 Kept::Pending(Box::pin(async move {
                     let site = Arc::clone(&self.site);
                     let turn = site.cache().page_flights().turn_to_store(&self.visit.key).await;
-                    let stored = text_store::store(self.site, self.visit, self.vary, self.tags, page).await;
+                    let stored = text::store(self.site, self.visit, self.vary, self.tags, page).await;
                     drop(turn);
                     end(lead, stored, now);
                     drop(under_way);

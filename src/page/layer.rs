@@ -8,13 +8,13 @@ use http::StatusCode;
 use tower_layer::Layer;
 
 use super::address::{Forwarded, Origin};
-use super::key_scheme::KeyScheme;
 use super::pages::Pages;
 use super::policy::{self, Rules, Times};
 use super::service::CacheService;
 use super::site::{Crowd, Settings, Site};
 use super::staleness::{GraceRules, whole_seconds};
 use super::tags::Tags;
+use super::text::key_scheme::KeyScheme;
 use crate::cache::{Cache, Timeout};
 use crate::locale::{Language, TimeZone};
 

@@ -11,7 +11,7 @@ use super::frame::Page;
 use super::reason::{Forward, Reason};
 use super::shelf::{Missed, Ready, as_shelf, is_purged, keep_ready};
 use super::site::Site;
-use super::text_store::{self, Found, Sought};
+use super::text::{self, Found, Sought};
 use super::variant::Seen;
 use super::visit::Visit;
 use crate::backend::{Look, Objects};
@@ -90,7 +90,7 @@ pub(super) fn find<'a>(
 /// Looks again for a visit, wherever its pages are kept.
 pub(super) async fn look_again(site: &Arc<Site>, mut visit: Box<Visit>) -> Result<Sought, Reason> {
     let Some(objects) = site.cache().backend().objects() else {
-        return text_store::seek(Arc::clone(site), visit).await;
+        return text::seek(Arc::clone(site), visit).await;
     };
     let Some(seen) = &visit.seen else { return Ok(Sought::Missing(visit, Forward::UriMiss)) };
     let begun = objects.purges();

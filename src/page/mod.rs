@@ -97,54 +97,58 @@
 //! of its store, prefix, scheme), only the outer one keeps the page, for the inner one's timeout, so that what layers between them add is
 //! part of it; what it refuses, the inner one does not keep either. Otherwise each keeps its own, and a hit of the inner one is not stored again by the outer (MID-33).
 
-mod address;
-mod answer;
+// What a layer is told, and the service it makes.
 #[cfg(feature = "axum")]
 mod around;
-mod begun;
-mod behind;
-mod boarding;
-mod body;
-mod django_url;
-mod facts;
-mod fill;
-mod frame;
-mod future;
-mod head;
-mod inquiry;
-mod key;
-mod key_scheme;
-mod known;
 mod layer;
-mod likely;
-mod look;
-mod pages;
-mod pieces;
-mod policy;
-mod pump;
-mod reason;
-mod recall;
-mod sent_on;
 mod service;
-mod settle;
-mod shelf;
 mod site;
+
+// What counts of a request, and of a response.
+mod address;
+mod facts;
+mod policy;
+mod reason;
 mod staleness;
-mod stand_in;
 mod tags;
-mod text_store;
 mod variant;
 mod visit;
+
+// The way of a request that is not answered at once.
+mod behind;
+mod boarding;
+mod future;
+mod sent_on;
+mod settle;
+mod stand_in;
+
+// The way of a body into the store.
+mod begun;
+mod body;
+mod fill;
+mod pump;
+
+// A stored page, and what is answered from it.
+mod answer;
+mod frame;
+mod head;
+mod pieces;
+
+// Where pages lie: in memory, or as text under text; and the handle on both.
+mod look;
+mod pages;
+mod shelf;
+mod text;
 
 pub use address::Forwarded;
 #[cfg(feature = "axum")]
 pub use around::{CachedRouter, CachedRouterFuture, MakeCachedRouter};
 pub use body::PageBody;
 pub use future::ResponseFuture;
-pub use key::PageKeys;
-pub use key_scheme::KeyScheme;
 pub use layer::{CacheLayer, LeaseTime, cache_page};
 pub use pages::{PageUrl, Pages, StoredPage};
 pub use reason::Reason;
 pub use service::CacheService;
 pub use tags::Tags;
+pub use text::key::PageKeys;
+pub use text::key_scheme::KeyScheme;

@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri}
 use super::address::{Address, Left, original_uri};
 use super::facts::RequestFacts;
 use super::frame::Page;
-use super::key::{PageKeys, vary_text};
 use super::reason::Reason;
 use super::shelf::{Ready, as_shelf, is_purged};
 use super::site::Site;
 use super::staleness::Worth;
-use super::text_store::{self, Sought};
+use super::text::key::{PageKeys, vary_text};
+use super::text::{self, Sought};
 use super::visit::Visit;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -192,7 +192,7 @@ impl Pages {
         let bytes = address.to_bytes(self.site.cache().scope());
         let was_there = match backend.objects() {
             Some(objects) => objects.remove(&bytes),
-            None => text_store::delete(&self.site, &address).await?,
+            None => text::delete(&self.site, &address).await?,
         };
         self.site.cache().page_flights().cut(&bytes);
         Ok(was_there)
@@ -216,7 +216,7 @@ impl Pages {
             let mut visit = Visit::new(&request, &address, key);
             visit.text = Some(Arc::new(self.site.settings.scheme.text_keys(&address)));
             visit.seen = None;
-            return Ok(match text_store::try_seek(&self.site, Box::new(visit), false).await? {
+            return Ok(match text::try_seek(&self.site, Box::new(visit), false).await? {
                 Sought::Found(found, _) => Some(StoredPage::of(&found.page, &found.ready)),
                 Sought::Missing(visit, _) => visit.stale.as_ref().and_then(|stale| usable(&stale.page)),
             });

@@ -9,11 +9,11 @@ use http::HeaderMap;
 use super::address::{Address, Left, Origin, target_of};
 use super::begun::Expectation;
 use super::facts::RequestFacts;
-use super::key_scheme::KeyScheme;
-use super::likely::Likely;
 use super::policy::{Rules, Times};
 use super::reason::Reason;
 use super::tags::Tags;
+use super::text::key_scheme::KeyScheme;
+use super::text::likely::Likely;
 use crate::cache::{Cache, Caches};
 use crate::locale::{Language, TimeZone};
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use super::frame::Page;
 use super::policy::is_fresh;
 use super::site::Site;
-use super::text_store::Found;
+use super::text::Found;
 use super::visit::Visit;
 use crate::clock::Timestamp;
 use crate::headers::CacheControl;

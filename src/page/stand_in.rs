@@ -15,7 +15,7 @@ use super::settle::mark_hit;
 use super::shelf::take_page_away;
 use super::site::Site;
 use super::staleness::{is_error, is_gone};
-use super::text_store::{self, Found};
+use super::text::{self, Found};
 
 /// The stale page of a request whose handler is at work.
 pub(super) type StandIn = Option<Box<Found>>;
@@ -63,5 +63,5 @@ pub(super) fn take_away_if_gone(
         take_page_away(objects, &visit.key, &stale.page);
         return None;
     }
-    text_store::take_away(site, visit, &stale.page).map(|taking| Box::pin(taking) as Taking)
+    text::take_away(site, visit, &stale.page).map(|taking| Box::pin(taking) as Taking)
 }

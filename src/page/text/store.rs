@@ -11,25 +11,25 @@ use bytes::Bytes;
 use http::Method;
 use smallvec::SmallVec;
 
-use super::address::Address;
-use super::begun::{Begun, Counters};
-use super::frame::{Frame, Page};
-use super::head::read_head;
 use super::inquiry::Inquiry;
 use super::key::vary_text;
 use super::known::Known;
-use super::reason::{Forward, Reason};
 use super::recall::ReadFrame;
-use super::shelf::Ready;
-use super::site::Site;
-use super::staleness::Worth;
-use super::variant;
-use super::visit::Visit;
 use crate::backend::{Stored, flags};
 use crate::cache::stamps::{Claim, Stamp, count_up};
 use crate::cache::{TagName, Trouble};
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::page::address::Address;
+use crate::page::begun::{Begun, Counters};
+use crate::page::frame::{Frame, Page};
+use crate::page::head::read_head;
+use crate::page::reason::{Forward, Reason};
+use crate::page::shelf::Ready;
+use crate::page::site::Site;
+use crate::page::staleness::Worth;
+use crate::page::variant;
+use crate::page::visit::Visit;
 
 /// A page that was found, ready to be answered.
 #[derive(Clone)]

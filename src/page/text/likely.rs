@@ -13,7 +13,7 @@ pub(crate) struct Likely(Arc<ArcSwap<Vec<LikelyVary>>>);
 
 /// A `Vary` value, and what of it goes into textual keys, so that this is not read out of it for each request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LikelyVary {
+pub(crate) struct LikelyVary {
     text: Option<String>,
     names: Vec<String>,
     names_beside_language: Vec<String>,
@@ -26,12 +26,12 @@ impl LikelyVary {
     }
 
     /// The value; `None` where there was no such header.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
 
     /// What [`KeyScheme::header_names`] makes of it.
-    pub(super) fn names(&self, language_is_keyed: bool) -> &[String] {
+    pub(crate) fn names(&self, language_is_keyed: bool) -> &[String] {
         if language_is_keyed { &self.names_beside_language } else { &self.names }
     }
 }
@@ -51,12 +51,12 @@ impl Default for Likely {
 
 impl Likely {
     /// The values.
-    pub(super) fn values(&self) -> Arc<Vec<LikelyVary>> {
+    pub(crate) fn values(&self) -> Arc<Vec<LikelyVary>> {
         self.0.load_full()
     }
 
     /// Takes note of a value that a page had; the oldest goes for it.
-    pub(super) fn note(&self, vary: Option<&str>, scheme: KeyScheme) {
+    pub(crate) fn note(&self, vary: Option<&str>, scheme: KeyScheme) {
         let is_noted = |values: &[LikelyVary]| values.iter().any(|value| value.text() == vary);
         if vary.is_some_and(|vary| vary.len() > LONGEST) || is_noted(&self.0.load()) {
             return;

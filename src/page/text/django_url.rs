@@ -1,7 +1,7 @@
 //! The absolute URL of a request as Django builds and escapes it (PGK-3 to PGK-7, PGK-21), for keys that must be Django's.
-//! [`KeyScheme`](super::KeyScheme) hashes it; nothing is compared or served by it.
+//! [`KeyScheme`](crate::page::KeyScheme) hashes it; nothing is compared or served by it.
 
-use super::address::Address;
+use crate::page::address::Address;
 
 /// `request.build_absolute_uri()`.
 pub(crate) fn absolute_uri(address: &Address<'_>) -> String {

@@ -12,11 +12,11 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 
-use super::address::{Address, AddressBytes};
-use super::frame::Frame;
 use super::key::TextKeys;
 use super::key_scheme::KeyScheme;
-use super::shelf::Ready;
+use crate::page::address::{Address, AddressBytes};
+use crate::page::frame::Frame;
+use crate::page::shelf::Ready;
 
 /// Frames and addresses that the process recalls, each at most. With the longest of both and their heads made ready that is
 /// some 5 MiB.
@@ -55,15 +55,15 @@ static FRAMES: [Place<ReadFrame>; PLACES] = [const { Place::empty() }; PLACES];
 static KEYS: [Place<KeysOf>; PLACES] = [const { Place::empty() }; PLACES];
 
 /// A frame as it was read.
-pub(super) struct ReadFrame {
-    pub(super) frame: Frame,
+pub(crate) struct ReadFrame {
+    pub(crate) frame: Frame,
     /// Where it is kept: the bytes it was read of, and its head, once it was made ready.
     kept: Option<(Bytes, OnceLock<Option<Arc<Ready>>>)>,
 }
 
 impl ReadFrame {
     /// Reads a frame; see [`Frame::read`].
-    pub(super) fn of(bytes: &Bytes) -> Option<Arc<Self>> {
+    pub(crate) fn of(bytes: &Bytes) -> Option<Arc<Self>> {
         let Some(checksum) = Frame::checksum(bytes).filter(|_| bytes.len() <= LONGEST_FRAME) else {
             return Some(Arc::new(ReadFrame { frame: Frame::read(bytes)?, kept: None }));
         };
@@ -83,7 +83,7 @@ impl ReadFrame {
     }
 
     /// The head of its page, ready to be answered. `None` if what was stored makes no head.
-    pub(super) fn ready(&self) -> Option<Arc<Ready>> {
+    pub(crate) fn ready(&self) -> Option<Arc<Ready>> {
         let page = &self.frame.page;
         match &self.kept {
             Some((_, ready)) => ready.get_or_init(|| Ready::of(page).map(Arc::new)).clone(),
@@ -100,7 +100,7 @@ struct KeysOf {
 }
 
 /// The textual keys of an address, whose bytes in some cache's scope are `bytes`.
-pub(super) fn text_keys(scheme: KeyScheme, address: &Address<'_>, bytes: &AddressBytes) -> Arc<TextKeys> {
+pub(crate) fn text_keys(scheme: KeyScheme, address: &Address<'_>, bytes: &AddressBytes) -> Arc<TextKeys> {
     let work_out = || Arc::new(scheme.text_keys(address));
     if bytes.is_long() {
         return work_out();

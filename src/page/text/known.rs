@@ -5,11 +5,11 @@ use bytes::{BufMut, Bytes};
 use http::HeaderName;
 use smallvec::SmallVec;
 
-use super::pieces::{Pieces, write_piece};
-use super::policy::is_fresh;
 use crate::backend::envelope::PICKLED_NONE;
 use crate::backend::{Stored, flags};
 use crate::clock::Timestamp;
+use crate::page::pieces::{Pieces, write_piece};
+use crate::page::policy::is_fresh;
 
 /// Which `Vary` values the pages of a URL had, the newest first, and in which generation.
 ///
@@ -17,15 +17,15 @@ use crate::clock::Timestamp;
 /// unreachable. The generation is new whenever the list is: pages of an older one, left over from a deleted list, are
 /// never read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) generation: Option<u64>,
-    pub(super) lists: SmallVec<[VaryList; 1]>,
+pub(crate) struct Known {
+    pub(crate) generation: Option<u64>,
+    pub(crate) lists: SmallVec<[VaryList; 1]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct VaryList {
+pub(crate) struct VaryList {
     /// The text of `Vary`; `None` where there was no such header.
-    pub(super) vary: Option<String>,
+    pub(crate) vary: Option<String>,
     /// When the last of its pages is of no use any more.
     dead_at: Timestamp,
 }
@@ -36,7 +36,7 @@ const VERSION: u8 = 2;
 
 impl Known {
     /// What to keep under the key of the URL. A Django that shares the store takes it for `None`, which is a miss.
-    pub(super) fn write(&self) -> Stored {
+    pub(crate) fn write(&self) -> Stored {
         let mut out = PICKLED_NONE.to_vec();
         out.put_u8(VERSION);
         out.put_u64_le(self.generation.unwrap_or_default());
@@ -49,7 +49,7 @@ impl Known {
     }
 
     /// Reads what was kept. Whatever is not exactly that, such as what Django keeps under the same key, is `None`: a miss.
-    pub(super) fn read(stored: &Stored) -> Option<Self> {
+    pub(crate) fn read(stored: &Stored) -> Option<Self> {
         if stored.flags != flags::HEADER_LISTS {
             return None;
         }
@@ -73,7 +73,7 @@ impl Known {
     }
 
     /// With one more page: its list comes first, lists without a living page go.
-    pub(super) fn with(mut self, vary: Option<String>, dead_at: Timestamp, now: Timestamp) -> Self {
+    pub(crate) fn with(mut self, vary: Option<String>, dead_at: Timestamp, now: Timestamp) -> Self {
         let known = self.lists.iter().find(|list| list.vary == vary).map(|list| list.dead_at);
         self.lists.retain(|list| list.vary != vary && is_fresh(list.dead_at, now));
         let dead_at = known.map_or(dead_at, |known| known.max(dead_at));
@@ -84,16 +84,16 @@ impl Known {
     }
 
     /// The `Vary` values that may have a page that is of use, fresh or stale.
-    pub(super) fn living(&self, now: Timestamp) -> impl Iterator<Item = Option<&str>> {
+    pub(crate) fn living(&self, now: Timestamp) -> impl Iterator<Item = Option<&str>> {
         self.lists.iter().filter(move |list| is_fresh(list.dead_at, now)).map(|list| list.vary.as_deref())
     }
 
-    pub(super) fn dead_at(&self) -> Timestamp {
+    pub(crate) fn dead_at(&self) -> Timestamp {
         self.lists.iter().map(|list| list.dead_at).max().unwrap_or(Timestamp::NEVER)
     }
 
     /// What the pages vary on, all lists taken together; what is no name of a header is left out.
-    pub(super) fn names(&self) -> Vec<HeaderName> {
+    pub(crate) fn names(&self) -> Vec<HeaderName> {
         let lists = self.lists.iter().filter_map(|list| list.vary.as_deref());
         let names = lists.flat_map(|vary| vary.split(','));
         let mut names: Vec<HeaderName> = names.filter_map(|name| name.trim().parse().ok()).collect();

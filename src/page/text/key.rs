@@ -1,15 +1,15 @@
 //! The textual keys of a page, for backends that need text: Django's shape, byte for byte Django's under its schemes.
-//! The text store and [`Pages`](super::Pages) call it; in memory no text is made.
+//! The text store and [`Pages`](crate::page::Pages) call it; in memory no text is made.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, VARY};
 use http::{HeaderMap, Method};
 use md5::{Digest, Md5};
 use sha2::Sha256;
 
-use super::address::Address;
 use super::django_url::absolute_uri;
 use super::key_scheme::KeyScheme;
 use crate::hex_digest::HexDigest;
+use crate::page::address::Address;
 
 /// The two textual keys of a page, before the cache's own prefix and version ([`crate::Cache::make_key`]).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,19 +7,19 @@ use std::sync::Arc;
 use http::Method;
 use smallvec::SmallVec;
 
-use super::begun::Counters;
 use super::key::TextKeys;
 use super::known::Known;
 use super::likely::LikelyVary;
-use super::site::Site;
-use super::visit::Visit;
 use crate::backend::Stored;
 use crate::cache::Read;
 use crate::cache::stamps::Stamp;
 use crate::error::Error;
+use crate::page::begun::Counters;
+use crate::page::site::Site;
+use crate::page::visit::Visit;
 
 /// The keys to ask for, and then what lies under them.
-pub(super) struct Inquiry<'a> {
+pub(crate) struct Inquiry<'a> {
     site: &'a Site,
     /// The key of what is known of the URL and that of its stamp, those of the counters that a fill must know if one is
     /// expected, then those of likely pages.
@@ -43,7 +43,7 @@ impl<'a> Inquiry<'a> {
     ///
     /// # Errors
     /// [`Error::Key`] where the backend does not take the keys of the URL.
-    pub(super) fn new(site: &'a Site, visit: &Visit, text: &TextKeys, expects_miss: bool) -> Result<Self, Error> {
+    pub(crate) fn new(site: &'a Site, visit: &Visit, text: &TextKeys, expects_miss: bool) -> Result<Self, Error> {
         let likely = site.likely.values();
         let room = 2 + 2 * usize::from(expects_miss) + methods(visit).len() * likely.len();
         let mut keys = Vec::with_capacity(room);
@@ -70,7 +70,7 @@ impl<'a> Inquiry<'a> {
     ///
     /// # Errors
     /// The backend's.
-    pub(super) async fn ask(&mut self) -> Result<(), Error> {
+    pub(crate) async fn ask(&mut self) -> Result<(), Error> {
         let cache = self.site.cache();
         self.answers = match cache.read_jointly(&self.keys).await {
             Err(Error::Unavailable { server: Some(_), .. }) if self.keys.len() > self.needed => {
@@ -82,17 +82,17 @@ impl<'a> Inquiry<'a> {
     }
 
     /// What is known of the URL.
-    pub(super) fn known(&self) -> Option<Known> {
+    pub(crate) fn known(&self) -> Option<Known> {
         self.answers.first()?.as_ref().and_then(Known::read)
     }
 
     /// The stamp of the URL.
-    pub(super) fn stamp(&self) -> Option<Stamp> {
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
         self.answers.get(1)?.as_ref().and_then(Stamp::read)
     }
 
     /// What lies under the keys of the counters, if they were asked for.
-    pub(super) fn counted(&self) -> Option<&[Option<Stored>]> {
+    pub(crate) fn counted(&self) -> Option<&[Option<Stored>]> {
         self.answers.get(self.counters.clone()).filter(|counted| !counted.is_empty())
     }
 
@@ -101,7 +101,7 @@ impl<'a> Inquiry<'a> {
     ///
     /// # Errors
     /// The backend's, and [`Error::Key`] where it does not take the key of a page.
-    pub(super) async fn pages<'v>(
+    pub(crate) async fn pages<'v>(
         &mut self,
         visit: &Visit,
         varies: impl Iterator<Item = Option<&'v str>>,
