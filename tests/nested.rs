@@ -206,3 +206,15 @@ async fn prefix_scheme_and_version_make_different_places() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_layer_between_two_of_one_place_hands_on_the_times_of_the_innermost() {
+    let cache = Cache::memory();
+    let answer = |_: http::Request<String>| async { Ok::<_, Infallible>(Response::new("a page".to_owned())) };
+    let route = cache_page(30).cache(&cache).layer(service_fn(answer));
+    let section = CacheLayer::per_site().cache(&cache).tags(["blog"]).layer(route);
+    let site = CacheLayer::per_site().cache(&cache).layer(section);
+
+    let request = http::Request::get("http://example.com/news").body(String::new()).unwrap();
+    assert_eq!(site.oneshot(request).await.unwrap().headers()["cache-control"], "max-age=30");
+}

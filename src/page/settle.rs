@@ -62,7 +62,8 @@ pub(super) fn settle<B: Body<Error: Send> + Send + 'static>(
         After::Store(visit, _) => visit,
         After::Pass(reason) => return pass(parts, body, reason),
         After::LeaveToOuter => {
-            parts.extensions.insert(InnerTimes(site.settings.times));
+            let times = times_of(&mut parts, site);
+            parts.extensions.insert(InnerTimes(times));
             return pass(parts, body, Reason::OuterLayer);
         }
     };
@@ -72,6 +73,14 @@ pub(super) fn settle<B: Body<Error: Send> + Send + 'static>(
             visit.refuse(site.cache().clock().now());
             pass(parts, body, reason)
         }
+    }
+}
+
+/// This layer's times, around those of layers further in that leave the page to it.
+fn times_of(parts: &mut Parts, site: &Site) -> Times {
+    match parts.extensions.remove::<InnerTimes>() {
+        Some(InnerTimes(inner)) => site.settings.times.around(inner),
+        None => site.settings.times,
     }
 }
 
@@ -100,10 +109,7 @@ fn judge<B: Body>(parts: &mut Parts, body: &B, visit: &Visit, site: &Site) -> Re
         return Err(Reason::InnerHit);
     }
     let rules = &site.settings.rules;
-    let times = match parts.extensions.remove::<InnerTimes>() {
-        Some(InnerTimes(inner)) => site.settings.times.around(inner),
-        None => site.settings.times,
-    };
+    let times = times_of(parts, site);
     // A HEAD of what GET streams is a stream, too, or the two would differ in their headers; else it has no body to store.
     let size = body.size_hint().exact().map(|size| if visit.is_head { 0 } else { size });
     let now = site.cache().clock().now();
