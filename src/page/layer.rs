@@ -220,7 +220,7 @@ impl CacheLayer {
     /// How long a request waits, all told, for pages that other requests cause to be made; then it runs the handler
     /// itself. 5 s unless set.
     pub fn longest_wait(mut self, longest: Duration) -> Self {
-        self.settings_mut().crowd.longest_wait = longest;
+        self.settings_mut().crowd.longest_wait = longest.min(policy::LONGEST);
         self
     }
 
@@ -256,7 +256,8 @@ impl CacheLayer {
     /// let layer = CacheLayer::per_site().lease(Duration::from_secs(30));
     /// ```
     pub fn lease(mut self, lease: impl Into<LeaseTime>) -> Self {
-        self.settings_mut().crowd.lease = lease.into().0.map(|time| time.max(Duration::from_secs(1)));
+        self.settings_mut().crowd.lease =
+            lease.into().0.map(|time| time.clamp(Duration::from_secs(1), policy::LONGEST));
         self
     }
 
@@ -322,7 +323,7 @@ impl CacheLayer {
     /// let layer = CacheLayer::per_site().stale_if_error(86_400).stale_after(Duration::from_millis(500));
     /// ```
     pub fn stale_after(mut self, patience: Duration) -> Self {
-        self.settings_mut().patience = Some(patience);
+        self.settings_mut().patience = Some(patience.min(policy::LONGEST));
         self
     }
 

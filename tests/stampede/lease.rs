@@ -225,3 +225,20 @@ async fn a_store_that_is_down_takes_no_visitor_down() {
     answers(tasks).await;
     assert_eq!(handler.calls(), 10);
 }
+
+#[tokio::test]
+async fn no_wait_is_too_long_to_be_asked_for() {
+    for world in crate::world::worlds() {
+        let handler = Gated::opened(|_, call| Ok(page(format!("answer {call}"))));
+        let layer = world.site().timeout(60).stale_if_error(600);
+        let layer = layer.longest_wait(Duration::MAX).stale_after(Duration::MAX).lease(Duration::MAX);
+        let site = layer.layer(handler.clone());
+        for round in 1..4 {
+            for answer in answers(crowd(&site, 10, |_| get(HOME)).await).await {
+                assert_eq!(answer.text(), format!("answer {round}"), "{}", world.name);
+            }
+            settle().await;
+            world.wait(65);
+        }
+    }
+}
