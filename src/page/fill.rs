@@ -44,8 +44,14 @@ pub(super) struct Fill {
     /// Variant and head, as a page holds them.
     prefix: Vec<u8>,
     variant: usize,
-    /// Whom to tell what became of the page.
+    others: Others,
+}
+
+/// Whom to tell what became of a page.
+struct Others {
     lead: Option<Lead>,
+    /// It is made anew, while they have the old one.
+    is_refresh: bool,
 }
 
 /// A page that was handed to the store.
@@ -87,13 +93,14 @@ impl Fill {
             cost: 0,
             tagged: None,
         };
-        let (site, lead) = (Arc::clone(site), visit.lead.take());
-        Fill { site, facts, vary: vary_text(&parts.headers), tags, prefix, variant, lead, visit }
+        let others = Others { lead: visit.lead.take(), is_refresh: visit.is_refresh };
+        let site = Arc::clone(site);
+        Fill { site, facts, vary: vary_text(&parts.headers), tags, prefix, variant, others, visit }
     }
 
     /// Sees whether anybody waits for the page; `None` where nobody can.
     pub(super) fn lookout(&self) -> Option<Lookout> {
-        self.lead.as_ref().and_then(Lead::lookout)
+        self.others.lead.as_ref().and_then(Lead::lookout)
     }
 
     /// Stores the page with this body; also gives the body back.
@@ -112,7 +119,6 @@ impl Fill {
             let names = std::mem::take(&mut self.tags).into();
             self.facts.tagged = Some(Box::new(Tagged { begun, names }));
         }
-        let lead = self.lead.take();
         let size: usize = body.iter().map(Bytes::len).sum();
         // A small body that came in one piece is there already, as is one that lies in the program; to share the page's
         // buffer would cost the page a count. A larger one is better not there twice.
@@ -124,7 +130,7 @@ impl Fill {
         let page = match Page::new(self.facts, &self.prefix, self.variant, body) {
             Ok(page) => page,
             Err(body) => {
-                end(lead, Err(Reason::TooLarge), now);
+                self.others.hear(Err(Reason::TooLarge), now);
                 return (Kept::Done(Err(Reason::TooLarge)), Bytes::from(body.concat()).slice(size - wanted..));
             }
         };
@@ -134,7 +140,7 @@ impl Fill {
                 let (key, most) = (&self.visit.key, self.site.settings.most_variants);
                 let room = self.site.cache().backend().largest_value().saturating_sub(key.len());
                 let stored = put_page(objects, key, page, begun, most, room, now);
-                end(lead, stored, now);
+                self.others.hear(stored, now);
                 Kept::Done(stored)
             }
             None => {
@@ -144,7 +150,7 @@ impl Fill {
                     let turn = site.cache().page_flights().turn_to_store(&self.visit.key).await;
                     let stored = text::store(self.site, self.visit, self.vary, self.tags, page).await;
                     drop(turn);
-                    end(lead, stored, now);
+                    self.others.hear(stored, now);
                     drop(under_way);
                     stored
                 }))
@@ -155,12 +161,12 @@ impl Fill {
 
     /// The body broke off: others need not wait for it.
     pub(super) fn fail(self) {
-        end(self.lead, Err(Reason::Backend), self.facts.stored_at);
+        self.others.hear(Err(Reason::Backend), self.facts.stored_at);
     }
 
     /// The body is not to be stored: others need not wait for it.
     pub(super) fn refuse(self) {
-        end(self.lead, Err(Reason::Incomplete), self.facts.stored_at);
+        self.others.hear(Err(Reason::Incomplete), self.facts.stored_at);
     }
 
     /// Stores the page when its body has come. A store that answers later is waited for in the background, as the
@@ -182,14 +188,17 @@ impl Fill {
     }
 }
 
-/// Tells those who wait what became of the page. A store that fails now may not fail the next time.
-fn end(lead: Option<Lead>, stored: Result<(), Reason>, now: Timestamp) {
-    let Some(lead) = lead else { return };
-    match stored {
-        Ok(()) => lead.land(),
-        Err(Reason::Backend) => lead.fail(),
-        // Somebody who waits makes it anew.
-        Err(Reason::Purged) => drop(lead),
-        Err(_) => lead.refuse(now),
+impl Others {
+    /// What became of the page. A store that fails now may not fail the next time, nor a page that is made anew: there is
+    /// one refresh at a time anyway.
+    fn hear(self, stored: Result<(), Reason>, now: Timestamp) {
+        let Some(lead) = self.lead else { return };
+        match stored {
+            Ok(()) => lead.land(),
+            // Somebody who waits makes it anew.
+            Err(Reason::Purged) => drop(lead),
+            Err(reason) if reason == Reason::Backend || self.is_refresh => lead.fail(),
+            Err(_) => lead.refuse(now),
+        }
     }
 }

@@ -1,15 +1,19 @@
 //! stale-while-revalidate: a page whose time is up is answered at once for a while, and made anew behind, once.
 //! Nobody waits for the handler who need not, and nobody gets a page for longer than it was granted.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures_util::future::join_all;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::Full;
 use larder::{CacheService, cache_page};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::world::gated::{Failed, Gated, until};
 use crate::world::{
-    Answer, CacheStatus, HOME, Lines, World, ask, get, get_with, head, header_map, page, request, settle, worlds,
+    Answer, CacheStatus, HOME, Lines, Plain, Script, Step, World, ask, get, get_with, head, header_map, page, request,
+    settle, worlds,
 };
 
 /// Answers `answer 1`, `answer 2` … with these header lines.
@@ -479,5 +483,32 @@ async fn rule_20_a_refresh_begun_before_a_purge_is_not_visible_after_it() {
                 assert_eq!(ask(&site, get(HOME)).await.text(), "answer 3", "{} {by_tag}", world.name);
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_whose_body_breaks_off_is_tried_again_by_the_next_request() {
+    for world in worlds() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let handler = service_fn(move |_: Plain| {
+            let script = match counted.fetch_add(1, Ordering::SeqCst) {
+                0 => Script::of_length(8, [Step::Data("answer 1")]),
+                1 => Script::of_length(8, [Step::Data("answ"), Step::Fail]),
+                2 => Script::of_length(8, [Step::Data("answ")]),
+                _ => Script::of_length(8, [Step::Data("answer 4")]),
+            };
+            async move { Ok::<_, Failed>(Response::new(script)) }
+        });
+        let site = world.site().timeout(60).stale_while_revalidate(30).layer(handler);
+        ask(&site, get(HOME)).await;
+        settle().await;
+        world.wait(65);
+        for call in 2..5 {
+            assert_eq!(ask(&site, get(HOME)).await.text(), "answer 1", "{}", world.name);
+            until(async || calls.load(Ordering::SeqCst) == call, "the handler is asked again").await;
+            settle().await;
+        }
+        until(async || ask(&site, get(HOME)).await.text() == "answer 4", "the page is made anew").await;
     }
 }
