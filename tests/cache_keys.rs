@@ -165,3 +165,31 @@ async fn one_prefix_and_version_over_one_store_is_one_cache() -> Result<(), Erro
     assert_eq!(colliding.get::<i32>("k").await?, Some(2));
     Ok(())
 }
+
+#[tokio::test]
+async fn caches_that_differ_in_their_key_function_alone_share_neither_pages_nor_tags() -> Result<(), Error> {
+    use larder::{CacheLayer, backend::Memory};
+    use tower::{Layer, ServiceExt, service_fn};
+
+    let memory = Memory::new();
+    let [one, other] = ["one", "other"].map(|tenant| {
+        let cache = Cache::builder(memory.clone()).key_function(move |key, _, _| format!("{tenant}/{key}")).build();
+        let answer = move |_: http::Request<String>| async move {
+            Ok::<_, std::convert::Infallible>(http::Response::new(format!("of {tenant}")))
+        };
+        (CacheLayer::per_site().cache(&cache).tags(["blog"]).cache_status("larder").layer(service_fn(answer)), cache)
+    });
+    let is_hit = async |(site, _): &(_, Cache)| {
+        let request = http::Request::get("http://example.com/").body(String::new()).unwrap();
+        let site: larder::CacheService<_> = Clone::clone(site);
+        site.oneshot(request).await.unwrap().headers()["cache-status"].to_str().unwrap().contains("; hit")
+    };
+    assert!(!is_hit(&one).await);
+    assert!(is_hit(&one).await);
+    assert!(!is_hit(&other).await, "a page of the one is none of the other's");
+    other.1.purge_tag("blog").await?;
+    assert!(is_hit(&one).await, "a tag of the other is none of the one's");
+    one.1.purge_tag("blog").await?;
+    assert!(!is_hit(&one).await);
+    Ok(())
+}

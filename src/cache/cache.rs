@@ -88,7 +88,13 @@ impl Cache {
     }
 
     pub(super) fn of(settings: Arc<Settings>, version: Version) -> Self {
-        let scope = format!("{}:{version}:", settings.key_prefix).into();
+        let prefix = &settings.key_prefix;
+        let scope = match &settings.key_function {
+            // What cannot be told apart by what it does to a key is one to whoever keeps no keys, too.
+            Some(function) => function("larder", prefix, version.as_str()),
+            None => format!("{prefix}:{version}:"),
+        };
+        let scope = scope.into();
         Cache { settings, version, scope }
     }
 
@@ -196,7 +202,8 @@ impl Cache {
         &self.settings.told
     }
 
-    /// What the default key function puts before every key: prefix, version and their colons.
+    /// What tells this cache from others on its store: with the default key function, what that puts before every key (prefix,
+    /// version and their colons); else what the other one makes of a key.
     pub(crate) fn scope(&self) -> &Arc<str> {
         &self.scope
     }
