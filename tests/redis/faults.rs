@@ -134,11 +134,27 @@ async fn what_a_full_server_refuses_leaves_nothing_behind() {
     let large = Stored { data: vec![7; 1 << 20].into(), flags: flags::BYTES };
     let error = redis.set("a", large.clone(), None).await.unwrap_err();
     assert!(error.to_string().contains("OOM"), "{error}");
-    assert_eq!(redis.set_many(&[("b".to_owned(), large)], None).await.unwrap(), [0]);
+    let error = redis.set_many(&[("b".to_owned(), large)], None).await.unwrap_err();
+    assert!(error.to_string().contains("OOM"), "{error}");
     assert_eq!((raw_bytes(&server, "a"), raw_bytes(&server, "b")), (None, None), "(MEM-4)");
     assert!(redis.add("c", text("v"), None).await.is_err());
     raw(&server, &["CONFIG", "SET", "maxmemory", "0"]);
     assert!(redis.add("c", text("v"), None).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_leads_no_longer_is_told_of_several_writes_and_loses_nothing() {
+    let server = real::Redis::start();
+    let redis = open(&server.url());
+    let entries = |value| ["a", "b"].map(|key| (key.to_owned(), text(value)));
+    redis.set_many(&entries("old"), None).await.unwrap();
+    raw(&server, &["REPLICAOF", "127.0.0.1", "1"]);
+    let error = redis.set_many(&entries("new"), None).await.unwrap_err().to_string();
+    assert!(error.contains("read only"), "{error}");
+    raw(&server, &["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(redis.get("a").await.unwrap(), Some(text("old")));
+    assert_eq!(redis.set_many(&entries("new"), None).await.unwrap(), [0usize; 0]);
+    assert_eq!(redis.get("b").await.unwrap(), Some(text("new")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

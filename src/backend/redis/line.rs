@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::SendError;
-use ::redis::{ErrorKind, PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, Value};
+use ::redis::{ErrorKind, PushInfo, PushKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 
 use super::target::Target;
-use super::wire::{Request, Wire};
+use super::wire::{Request, Wire, is_demotion};
 
 /// How many calls in a row may go unanswered, and for how long, until a line is taken for lost: the server's machine is
 /// gone without a word, and nothing but silence will ever tell.
@@ -70,7 +70,7 @@ impl Line {
             match answer {
                 Err(error) if is_broken(&error) => {
                     self.give_up(&pulse);
-                    let may_be_repeated = is_repeatable || is_demoted(&error);
+                    let may_be_repeated = is_repeatable || is_demotion(&error);
                     if is_repeated || !may_be_repeated {
                         return Err(error);
                     }
@@ -173,12 +173,7 @@ impl Shared {
 
 /// Whether a connection is of no more use after this error.
 fn is_broken(error: &RedisError) -> bool {
-    error.is_unrecoverable_error() || is_demoted(error)
-}
-
-/// Whether the server is no longer the one to write to. Nothing happened then.
-fn is_demoted(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+    error.is_unrecoverable_error() || is_demotion(error)
 }
 
 /// Whether there is life in a connection.

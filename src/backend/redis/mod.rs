@@ -161,25 +161,27 @@ impl Redis {
 
     /// Stores in one round trip; the positions of what could not be stored.
     async fn put_all(&self, entries: &[(String, Stored)], ttl: Option<Duration>) -> Result<Vec<usize>, Error> {
-        let mut refused = Vec::new();
+        let mut outcomes = Vec::with_capacity(entries.len());
         let mut commands = Vec::with_capacity(entries.len());
+        let mut to_forget = Vec::new();
         for (position, (key, value)) in entries.iter().enumerate() {
-            match sealed(key, value) {
-                Ok(sealed) => commands.push((position, set(key, &sealed, ttl))),
-                Err(_) => refused.push(position),
+            outcomes.push(sealed(key, value).map(|sealed| commands.push((position, set(key, &sealed, ttl)))));
+            if outcomes[position].is_err() {
+                to_forget.push(key.as_str());
             }
         }
         let answers = if self.is_cluster { self.each(commands).await } else { self.all(commands).await };
         for (position, answer) in answers.map_err(failed)? {
-            if answer.is_err() {
-                refused.push(position);
+            let Err(error) = answer else { continue };
+            if is_refusal(&error) {
+                to_forget.push(&entries[position].0);
             }
+            outcomes[position] = Err(failed(error));
         }
-        if !refused.is_empty() {
-            refused.sort_unstable();
-            self.forget(&refused.iter().map(|&position| entries[position].0.as_str()).collect::<Vec<_>>()).await;
+        if !to_forget.is_empty() {
+            self.forget(&to_forget).await;
         }
-        Ok(refused)
+        super::refused(outcomes)
     }
 
     /// Sends commands as one.

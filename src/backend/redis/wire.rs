@@ -4,7 +4,7 @@
 use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::cluster_async::ClusterConnection;
 use ::redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo, SingleNodeRoutingInfo};
-use ::redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use ::redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, RedisResult, ServerErrorKind, Value};
 
 /// An open connection; its clones share it, and answers find their callers whatever order these came in.
 #[derive(Clone)]
@@ -32,7 +32,10 @@ impl Request {
     pub(super) async fn send(&self, mut wire: Wire) -> RedisResult<Value> {
         match (self, &mut wire) {
             // Boxes of their own, so that the usual call needs no room for them.
-            (Request::Several(commands), wire) => Box::pin(commands.query_async(wire)).await,
+            (Request::Several(commands), wire) => {
+                let answers = Box::pin(commands.query_async(wire)).await?;
+                demotion_in(&answers).map_or(Ok(answers), Err)
+            }
             (Request::EveryLeader(command), Wire::Cluster(cluster)) => {
                 let leaders = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
                 Box::pin(cluster.route_command(command.clone(), leaders)).await
@@ -47,6 +50,20 @@ impl Request {
             }
         }
     }
+}
+
+/// Whether the server is no longer the one to write to. Nothing happened then.
+pub(super) fn is_demotion(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+/// A server that is not the one to write to refuses one command of several as it would all.
+fn demotion_in(answers: &Value) -> Option<RedisError> {
+    let Value::Array(answers) = answers else { return None };
+    answers.iter().find_map(|answer| match answer {
+        Value::ServerError(error) => Some(RedisError::from(error.clone())).filter(is_demotion),
+        _ => None,
+    })
 }
 
 impl ConnectionLike for Wire {
