@@ -119,16 +119,18 @@ fn a_runtime_that_ends_takes_nobody_elses_reads_with_it() {
     let files = open(&folder);
     let staying = Builder::new_current_thread().enable_all().build().unwrap();
     staying.block_on(store(&files, &["k".to_owned()]));
-    for _ in 0..50 {
+    for crowd in std::iter::repeat_n(20, 50).chain([20_000]) {
         let ending = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
         let (finish, is_finished) = std::sync::mpsc::channel::<()>();
         ending.spawn_blocking(move || is_finished.recv());
         ending.block_on(async {
-            for _ in 0..20 {
+            for _ in 0..crowd {
                 let files = files.clone();
                 tokio::spawn(async move { files.get("k").await });
             }
-            tokio::task::yield_now().await;
+            for _ in 0..crowd {
+                tokio::task::yield_now().await;
+            }
         });
         let value = staying.block_on(async {
             let mut get = std::pin::pin!(files.get("k"));

@@ -38,7 +38,33 @@ struct Queue {
 struct Read {
     /// The caller's.
     runtime: Handle,
-    work: Box<dyn FnOnce(&Store) + Send>,
+    work: Box<dyn Work>,
+}
+
+/// What a reader does.
+trait Work: Send {
+    /// Whether the caller is still there.
+    fn is_awaited(&self) -> bool;
+    /// Reads, if so.
+    fn run(self: Box<Self>, store: &Store);
+}
+
+/// What to read, and whom to tell.
+struct Asked<T, R> {
+    read: R,
+    answer: oneshot::Sender<Result<T, Error>>,
+}
+
+impl<T: Send, R: FnOnce(&Store) -> Result<T, Error> + Send> Work for Asked<T, R> {
+    fn is_awaited(&self) -> bool {
+        !self.answer.is_closed()
+    }
+
+    fn run(self: Box<Self>, store: &Store) {
+        if self.is_awaited() {
+            let _ = self.answer.send((self.read)(store));
+        }
+    }
 }
 
 impl Readers {
@@ -53,12 +79,7 @@ impl Readers {
         read: impl FnOnce(&Store) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
-        let work = move |store: &Store| {
-            if !answer.is_closed() {
-                let _ = answer.send(read(store));
-            }
-        };
-        self.wait(Read { runtime: Handle::current(), work: Box::new(work) });
+        self.wait(Read { runtime: Handle::current(), work: Box::new(Asked { read, answer }) });
         answered.await.unwrap_or_else(|_| Err(backend_error(NAME, "the thread that was to read it has ended")))
     }
 
@@ -69,20 +90,28 @@ impl Readers {
     /// Where all readers are at slow reads, one more comes. What waits here is read at the latest when the first of them is
     /// done, or behind the next read that is asked for.
     fn wait(self: &Arc<Self>, read: Read) {
-        let mut queue = self.queue();
-        queue.reads.push_back(read);
-        let are_slow = queue.readers >= FEW && queue.began.elapsed() > SLOW;
-        self.send_for_one(queue, if are_slow { MOST } else { FEW });
+        let are_slow = {
+            let mut queue = self.queue();
+            queue.reads.push_back(read);
+            queue.readers >= FEW && queue.began.elapsed() > SLOW
+        };
+        self.send_for_one(if are_slow { MOST } else { FEW });
     }
 
-    /// Sends for another reader, if something waits and there are fewer than `most`.
-    fn send_for_one(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue>, most: usize) {
-        if queue.readers >= most {
-            return;
-        }
-        let Some(first) = queue.next() else { return };
-        queue.readers += 1;
-        drop(queue);
+    /// Sends for another reader, if something waits and there are fewer than `most`. Not to where a caller has left: where
+    /// he left with his runtime, thousands may have, and a reader that is turned away sends for the next within the last.
+    fn send_for_one(self: &Arc<Self>, most: usize) {
+        let first = loop {
+            let mut queue = self.queue();
+            if queue.readers >= most {
+                return;
+            }
+            let Some(first) = queue.next() else { return };
+            if first.work.is_awaited() {
+                queue.readers += 1;
+                break first;
+            }
+        };
         let (reader, runtime) = (Reader(Arc::clone(self)), first.runtime.clone());
         // Where the runtime has ended, both are dropped at once, and this reader sends for the next.
         drop(runtime.spawn_blocking(move || reader.go_through(first)));
@@ -106,9 +135,9 @@ impl Reader {
         let next = std::iter::from_fn(|| readers.queue().next());
         for read in std::iter::once(first).chain(next).take(READS_OF_ONE) {
             let began = Instant::now();
-            (read.work)(&readers.store);
+            read.work.run(&readers.store);
             if began.elapsed() > SLOW {
-                readers.send_for_one(readers.queue(), MOST);
+                readers.send_for_one(MOST);
             }
         }
     }
@@ -116,8 +145,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut queue = self.0.queue();
-        queue.readers -= 1;
-        self.0.send_for_one(queue, FEW);
+        self.0.queue().readers -= 1;
+        self.0.send_for_one(FEW);
     }
 }
