@@ -151,3 +151,14 @@ async fn programs_read_what_was_typed_and_the_other_way_round() {
         assert_eq!(shown["value"], serde_json::json!({ "1": "one", "2": "two" }));
     }
 }
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_server_that_is_full_refuses_and_one_that_is_gone_cannot_be_reached() {
+    let server = super::real::Redis::with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
+    let url = server.url();
+    let refused = larder(&url, &["set", "a", "1"]).ends_with(4);
+    assert!(refused.err.contains("memory"), "{refused:?}");
+    drop(server);
+    larder(&url, &["set", "a", "1"]).ends_with(3);
+}

@@ -90,13 +90,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error {
-            // The server is there, and will not.
-            #[cfg(feature = "memcached")]
-            Error::Backend { source, .. }
-                if matches!(source.downcast_ref(), Some(larder::memcached::Error::Server { .. })) =>
-            {
-                Failure::Refused(message)
-            }
+            // The store is there, and will not.
+            Error::Backend { source, .. } if is_refusal(&*source) => Failure::Refused(message),
             Error::Missing { .. } => Failure::Missing(Some(message)),
             Error::Key { .. } | Error::Url { .. } | Error::Config(_) => Failure::Usage(message),
             Error::NotANumber { .. }
@@ -107,6 +102,27 @@ impl From<Error> for Failure {
             _ => Failure::Unreachable(message),
         }
     }
+}
+
+/// Whether a store was asked, and said that it would not.
+fn is_refusal(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    #[cfg(feature = "memcached")]
+    if let Some(larder::memcached::Error::Server { .. }) = source.downcast_ref() {
+        return true;
+    }
+    #[cfg(feature = "redis")]
+    if let Some(error) = source.downcast_ref::<redis::RedisError>() {
+        // What a server says that will do its part in a moment.
+        const NOT_YET: [&str; 4] = ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"];
+        return error.code().is_some_and(|code| !NOT_YET.contains(&code));
+    }
+    #[cfg(feature = "database")]
+    if let Some(error) = source.downcast_ref::<larder::backend::DatabaseError>() {
+        use larder::backend::DatabaseProblem::{Busy, Down, Other};
+        return !matches!(error.problem(), Busy | Down | Other);
+    }
+    let _ = source;
+    false
 }
 
 impl From<io::Error> for Failure {
