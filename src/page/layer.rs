@@ -149,7 +149,10 @@ impl CacheLayer {
         self
     }
 
-    /// The scheme of requests whose URL has none, as all HTTP/1.1 requests; `http` unless set. It is part of the key.
+    /// The scheme of requests whose URL has none, as with HTTP/1.1; `http` unless set. It is part of the key.
+    ///
+    /// A request by HTTP/2, or one that asks for a whole URL, brings a scheme of its own, which counts instead. Where a proxy
+    /// takes TLS off and speaks HTTP/2, see [`trust`](Self::trust).
     pub fn scheme(mut self, scheme: impl Into<String>) -> Self {
         self.settings_mut().origin.scheme = scheme.into();
         self
